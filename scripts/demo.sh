@@ -1,0 +1,23 @@
+#!/bin/sh
+# The main job on the embedded defaults: no key, no container engine, nothing outside ./demo.
+set -eu
+
+demo=${DEMO_DIR:-demo}
+rm -rf "$demo"
+# The demo's own repository needs an author; nobody's git configuration is touched.
+export GIT_AUTHOR_NAME="${GIT_AUTHOR_NAME:-darwin-git demo}"
+export GIT_AUTHOR_EMAIL="${GIT_AUTHOR_EMAIL:-demo@darwin-git.invalid}"
+export GIT_COMMITTER_NAME="${GIT_COMMITTER_NAME:-darwin-git demo}"
+export GIT_COMMITTER_EMAIL="${GIT_COMMITTER_EMAIL:-demo@darwin-git.invalid}"
+
+say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
+run() { say "$@"; "$@"; }
+
+run darwin-git init "$demo"
+run darwin-git -C "$demo" run --for "${DEMO_TIME:-4m}"
+run darwin-git -C "$demo" report
+run darwin-git -C "$demo" lineage
+say "git -C $demo log --first-parent --notes=darwin/summary --stat -3 darwin/champion"
+git -C "$demo" --no-pager log --first-parent --notes=darwin/summary --stat -3 darwin/champion
+printf '\nReview the champion, change by change:\n  git -C %s log -p --first-parent --notes=darwin/summary %s..darwin/champion\n' \
+  "$demo" "$(git -C "$demo" rev-parse --short main)"
