@@ -1,0 +1,5 @@
+"""`python -m darwin_git`."""
+
+from darwin_git.cli import main
+
+main()
