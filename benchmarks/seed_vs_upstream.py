@@ -52,7 +52,7 @@ block_size = 48
 batch_size = 16
 learning_rate = 3e-3
 min_lr = 3e-4
-max_iters = lr_decay_iters = eval_interval = 400
+max_iters = lr_decay_iters = eval_interval = 300
 """,
     "noise.md, 150 steps": """
 n_layer = 4

@@ -1,6 +1,6 @@
 # Some ten seconds on one CPU core: for trying darwin-git out, and for its tests.
 out_dir = "out-tiny"
-eval_interval = 400
+eval_interval = 300
 eval_iters = 1
 log_interval = 50
 always_save_checkpoint = True
@@ -32,10 +32,10 @@ bias = False
 learning_rate = 3e-3
 
 # End of the training.
-max_iters = 400
+max_iters = 300
 
 # End of the decay.
-lr_decay_iters = 400
+lr_decay_iters = 300
 
 # End of the learning rate.
 min_lr = 3e-4

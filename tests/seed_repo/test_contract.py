@@ -544,8 +544,8 @@ EDITS = {
     "final_rate": [("config/tiny_cpu.py", "min_lr = 3e-4", "min_lr = 0.0")],
     "half_batch": [
         ("config/tiny_cpu.py", "batch_size = 16", "batch_size = 8"),
-        ("config/tiny_cpu.py", "max_iters = 400", "max_iters = 800"),
-        ("config/tiny_cpu.py", "lr_decay_iters = 400", "lr_decay_iters = 800"),
+        ("config/tiny_cpu.py", "max_iters = 300", "max_iters = 600"),
+        ("config/tiny_cpu.py", "lr_decay_iters = 300", "lr_decay_iters = 600"),
     ],
     "heads": [("config/tiny_cpu.py", "n_head = 4", "n_head = 2")],
     "shallow": [("config/tiny_cpu.py", "n_layer = 3", "n_layer = 2")],

@@ -1,0 +1,473 @@
+"""The command line: parse, call one function, print, exit. stdout is data, stderr is progress."""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from darwin_git import __version__
+from darwin_git.errors import BUG, DONE, FIXABLE, INTERRUPTED, DarwinError
+
+if TYPE_CHECKING:
+    from darwin_git.wiring import Opened, Wired
+
+FIRST = "Start here"
+EVOLVE = "Evolve"
+READ = "Look"
+KEEP = "Keep order"
+
+app = typer.Typer(
+    name="darwin-git",
+    help="Evolve the training code of a GPT, with git as the only database.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass
+class Where:
+    """The options before the command."""
+
+    folder: Path = Path()
+    quiet: bool = False
+    wait: float = 0.0
+
+
+_where = Where()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON with a schema and its version.")]
+Control = Annotated[
+    str, typer.Option(help='"random": draw ideas and targets by chance, for comparison.')
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"darwin-git {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    folder: Annotated[
+        Path, typer.Option("-C", metavar="DIR", help="Work in this repository.")
+    ] = Path(),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Wait for another command's lock.")
+    ] = 0.0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options for every command."""
+    _where.folder, _where.quiet, _where.wait = folder, quiet, wait
+    if not folder.is_dir():
+        raise DarwinError(f"{folder} is no folder", hint="-C names a repository's folder")
+
+
+def _print(
+    data: Mapping[str, Any], as_json: bool, render: Callable[[Mapping[str, Any]], str]
+) -> None:
+    if as_json:
+        print(json.dumps(data, indent=1, default=str))
+    else:
+        print(_printable(render(data)))
+
+
+def _printable(text: str) -> str:
+    """Without control characters: names and logs may come from a model."""
+    return "".join(c for c in text if c == "\n" or c.isprintable())
+
+
+@contextmanager
+def _reader() -> "Iterator[Opened]":
+    from darwin_git.wiring import opened
+
+    with opened(_where.folder) as found:
+        yield found
+
+
+@contextmanager
+def _spender(command: str) -> "Iterator[Wired]":
+    from darwin_git.report.live import Lines
+    from darwin_git.wiring import wired
+
+    with wired(_where.folder, Lines(quiet=_where.quiet), _where.wait, command) as found:
+        yield found
+
+
+# --- start here --------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=FIRST)
+def init(
+    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None,
+    genome: Annotated[
+        str | None, typer.Option(metavar="PATH_OR_URL", help="Adopt this repository as it is.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help='Text to train on; "shakespeare" downloads one.'),
+    ] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Configure for this.")] = "cpu",
+) -> None:
+    """Make a genome repository, or adopt one.
+
+    Example: darwin-git init first && cd first && darwin-git run -n 5
+    """
+    from darwin_git.commands.setup import init as make
+
+    base = _where.folder
+    target = None if directory is None else base / directory
+    if directory is None and genome is None:
+        target = base
+    made = make(target, genome, data, device)
+    done = "adopted" if made.adopted else "made"
+    print(f"{done} {made.folder} on {made.branch}, corpus of {made.corpus_bytes:,} bytes")
+    if made.adopted:
+        print("added darwin.toml to the work tree and the corpus under refs/darwin/data")
+    print(f"next: darwin-git -C {made.folder} run -n 3")
+
+
+@app.command(rich_help_panel=FIRST)
+def run(
+    generations: Annotated[
+        int | None, typer.Option("-n", metavar="N", min=1, help="At most N generations.")
+    ] = None,
+    for_: Annotated[str | None, typer.Option("--for", metavar="8h", help="This long.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="07:00", help="Until then.")] = None,
+    control: Control = "",
+) -> None:
+    """Baseline if missing, generations, one certificate at the end.
+
+    Example: darwin-git run --until 07:00
+    """
+    from datetime import datetime
+
+    from darwin_git.commands import evolve
+    from darwin_git.report.terminal import claim as claim_text
+
+    if generations is None and for_ is None and until is None:
+        raise DarwinError("run until when?", hint="give -n 5, --for 8h or --until 07:00")
+    _check_control(control)
+    left = evolve.deadline_of(for_, until, datetime.now().astimezone())
+    began = evolve.clock()
+    with _spender("run") as wired:
+        deadline = None if left is None else began + left
+        done = evolve.run(wired, generations, deadline, control)
+    print(f"{len(done.generations)} generations" + (f"; {done.ended}" if done.ended else ""))
+    if done.claim is not None:
+        print(claim_text(done.claim))
+    if done.exit_code:
+        raise typer.Exit(done.exit_code)
+
+
+@app.command(rich_help_panel=FIRST)
+def status(as_json: Json = False) -> None:
+    """Where the run stands."""
+    from darwin_git.commands import read
+    from darwin_git.report import terminal
+
+    with _reader() as found:
+        _print(read.status(found.repository, found.history), as_json, terminal.status)
+
+
+@app.command(rich_help_panel=FIRST)
+def report(as_json: Json = False) -> None:
+    """What was gained, by which ideas, how sure, at what cost."""
+    from darwin_git.commands import read
+    from darwin_git.report import terminal
+
+    with _reader() as found:
+        _print(read.report(found.repository, found.history), as_json, terminal.report)
+
+
+# --- evolve ------------------------------------------------------------------------------------
+
+
+def _check_control(control: str) -> None:
+    if control not in ("", "random"):
+        raise DarwinError(f"--control {control!r} is unknown", hint="the only control is random")
+
+
+@app.command(rich_help_panel=EVOLVE)
+def doctor(as_json: Json = False) -> None:
+    """Check git, identity, data, python, disk; say the cure for each."""
+    from darwin_git.commands.doctor import examine
+    from darwin_git.report import terminal
+
+    data = examine(_where.folder)
+    _print(data, as_json, terminal.doctor)
+    if not data["healthy"]:
+        raise typer.Exit(FIXABLE)
+
+
+@app.command(rich_help_panel=EVOLVE)
+def baseline(
+    seeds: Annotated[int | None, typer.Option(min=2, help="Trainings; 8 by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the genome at HEAD and its noise; make the population's branches."""
+    from darwin_git.commands import evolve, read
+    from darwin_git.report import terminal
+
+    with _spender("baseline") as wired:
+        evolve.baseline(wired, seeds)
+        _print(read.status(wired.repository, wired.history), as_json, terminal.status)
+
+
+@app.command(rich_help_panel=EVOLVE)
+def step(control: Control = "", as_json: Json = False) -> None:
+    """Run one generation, or finish the one that was interrupted."""
+    from darwin_git.commands import evolve, read
+    from darwin_git.report import terminal
+
+    _check_control(control)
+    with _spender("step") as wired:
+        evolve.one_step(wired, control)
+        _print(read.log(wired.history, 1), as_json, terminal.log)
+
+
+@app.command(rich_help_panel=EVOLVE)
+def propose(
+    ref: Annotated[str, typer.Argument(metavar="REF")],
+    target: Annotated[str | None, typer.Option("--on", help="The lineage to join.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Enter your branch as a variant; it is measured like any other."""
+    from darwin_git.commands import evolve, read
+    from darwin_git.report import terminal
+
+    with _spender("propose") as wired:
+        evolve.propose(wired, ref, target)
+        _print(read.log(wired.history, 1), as_json, terminal.log)
+
+
+@app.command(rich_help_panel=EVOLVE)
+def certify() -> None:
+    """The best tip against the champion, on fresh seeds."""
+    from darwin_git.commands import evolve
+    from darwin_git.report.terminal import claim as claim_text
+
+    with _spender("certify") as wired:
+        print(claim_text(evolve.certify(wired)))
+
+
+# --- look --------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=READ)
+def log(
+    generations: Annotated[
+        int | None, typer.Option("-n", min=1, help="Only the last N generations.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Every variant and what became of it."""
+    from darwin_git.commands import read
+    from darwin_git.report import terminal
+
+    with _reader() as found:
+        _print(read.log(found.history, generations), as_json, terminal.log)
+
+
+@app.command(rich_help_panel=READ)
+def show(name: str, as_json: Json = False) -> None:
+    """One variant, lineage or commit: hypothesis, replicates, verdict.
+
+    Example: darwin-git show 0003/a2-on-a1
+    """
+    from darwin_git.commands import read
+    from darwin_git.report import terminal
+
+    with _reader() as found:
+        _print(read.show(found.repository, found.history, name), as_json, terminal.show)
+
+
+@app.command(rich_help_panel=READ)
+def diff(
+    name: str,
+    other: Annotated[str | None, typer.Argument(help="Compare with this instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a variant changed, by your git diff and pager."""
+    from darwin_git.commands import read
+
+    with _reader() as found:
+        command = read.diff(found.repository, found.history, name, other)
+        if as_json:
+            print(json.dumps(read.diff_data(command, found.repository), indent=1))
+            return
+    raise typer.Exit(read.run_git(command))
+
+
+@app.command(rich_help_panel=READ)
+def lineage(
+    agent: Annotated[str | None, typer.Argument(metavar="[AGENT]")] = None, as_json: Json = False
+) -> None:
+    """How every lineage and the champion came to be."""
+    from darwin_git.commands import read
+    from darwin_git.report import terminal
+
+    with _reader() as found:
+        _print(read.lineage(found.history, agent), as_json, terminal.lineage)
+
+
+@app.command(rich_help_panel=READ)
+def export(
+    to: Annotated[Literal["csv", "json"], typer.Option(help="Format.")] = "csv",
+    what: Annotated[
+        Literal["replicates", "trials"], typer.Option(help="Rows; json has both.")
+    ] = "replicates",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Instead of stdout.")
+    ] = None,
+) -> None:
+    """Every replicate or trial as rows."""
+    from darwin_git.commands import read
+    from darwin_git.report.export import to_csv
+
+    with _reader() as found:
+        data = read.export(found.repository, found.history)
+    text = json.dumps(data, indent=1) + "\n" if to == "json" else to_csv(data[what])
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        temporary = out.with_name(f".{out.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        raise DarwinError(
+            f"{out} cannot be written: {error.strerror}", hint="choose another file"
+        ) from None
+    print(f"{out}: {len(data[what])} {what}", file=sys.stderr)
+
+
+@app.command(rich_help_panel=READ)
+def config(
+    defaults: Annotated[bool, typer.Option(help="The documented defaults instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """darwin.toml as it is in effect."""
+    from darwin_git.commands.settings import effective
+    from darwin_git.report import terminal
+
+    _print(effective(_where.folder, defaults), as_json, terminal.config)
+
+
+# --- keep order --------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=KEEP)
+def verify(
+    commit: Annotated[str | None, typer.Argument(metavar="[COMMIT]")] = None, as_json: Json = False
+) -> None:
+    """Check references, trees, records and certificates against each other."""
+    from darwin_git.commands.verify import verify as check
+    from darwin_git.report import terminal
+
+    with _reader() as found:
+        data = check(found.repository, found.history, commit)
+        _print(data, as_json, terminal.verify)
+    if data["faults"]:
+        raise typer.Exit(FIXABLE)
+
+
+@app.command(rich_help_panel=KEEP)
+def prune(
+    variants: Annotated[list[str] | None, typer.Argument(metavar="[VARIANT]...")] = None,
+    as_json: Json = False,
+) -> None:
+    """Archive stepping stones (all, or the named ones); nothing is deleted."""
+    from darwin_git.commands import evolve
+    from darwin_git.commands.read import schema
+    from darwin_git.report import terminal
+
+    with _spender("prune") as wired:
+        gone = evolve.prune(wired, variants or [])
+    _print({"schema": schema("prune"), "archived": gone}, as_json, terminal.prune)
+
+
+# --- the one handler at the top ----------------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt: typer turns that into exit code 1."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted
+
+
+def main() -> None:
+    """Console script: every exception ends here, in words and an exit code."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except DarwinError as error:
+        _complain(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except Interrupted:
+        _complain(
+            "interrupted: every finished replicate is kept", "the same command goes on from there"
+        )
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)
+    except OSError as error:
+        if error.errno is None or error.errno not in _FIXABLE_ERRNO:
+            _bug(error)
+        place = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror}{place}", "free some space, or check the permissions")
+        sys.exit(FIXABLE)
+    except Exception as error:  # the one place: what is left is a bug
+        _bug(error)
+
+
+_FIXABLE_ERRNO = frozenset({1, 13, 28, 30, 122})
+"""EPERM, EACCES, ENOSPC, EROFS, EDQUOT."""
+
+
+def _complain(message: str, hint: str) -> None:
+    print(f"darwin-git: {_printable(message)}", file=sys.stderr)
+    if hint:
+        print(f"  -> {_printable(hint)}", file=sys.stderr)
+
+
+def _bug(error: BaseException) -> None:
+    """A report to paste: the traceback without local variables, versions, the command."""
+    import platform
+    import tempfile
+
+    text = (
+        f"darwin-git {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"command: {' '.join(sys.argv[1:3])} ...\n\n" + "".join(traceback.format_exception(error))
+    )
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="darwin-git-bug-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    _complain(
+        f"this is a bug: {type(error).__name__}: {error}",
+        f"please report it with {file.name}; what was measured is kept",
+    )
+    sys.exit(BUG)
+
+
+if __name__ == "__main__":
+    main()

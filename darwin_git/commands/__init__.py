@@ -1,0 +1,1 @@
+"""One command, one function: plain values in, data out; printing is the command line's."""

@@ -1,0 +1,117 @@
+"""`doctor`: what a run needs, looked at one by one, each with its cure."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from darwin_git.config import load
+from darwin_git.errors import DarwinError
+from darwin_git.store.objects import read_identity
+from darwin_git.store.repository import Repository
+
+FREE_BYTES = 2 << 30
+
+
+def examine(folder: Path) -> dict[str, Any]:
+    """All checks; ``healthy`` is whether a baseline could start."""
+    checks = [
+        _check("python", _python, "install Python 3.11 or newer"),
+        _check("torch", _torch, "pip install torch (make setup pins the version)"),
+        _check("disk", lambda: _disk(folder), "free some space"),
+    ]
+    repository: Repository | None = None
+    try:
+        repository = Repository.open(folder)
+        version = ".".join(map(str, repository.git.version))
+        found = f"git {version}, {repository.git.git_dir}"
+        checks.append({"name": "git", "ok": True, "found": found, "cure": ""})
+    except DarwinError as error:
+        checks.append({"name": "git", "ok": False, "found": error.message, "cure": error.hint})
+    if repository is not None:
+        with repository:
+            checks += _inside(repository)
+    return {
+        "schema": "darwin-git/doctor/1",
+        "healthy": all(check["ok"] for check in checks),
+        "checks": checks,
+    }
+
+
+def _inside(repository: Repository) -> list[dict[str, Any]]:
+    """Checks that need a repository."""
+    from darwin_git.executors.local import plan_slots
+    from darwin_git.wiring import work_tree
+
+    def identity() -> str:
+        name, email, *_ = read_identity(repository.git, "COMMITTER")
+        return f"{name} <{email}>"
+
+    def settings() -> str:
+        load(work_tree(repository))
+        return "darwin.toml is valid"
+
+    def data() -> str:
+        wanted = load(work_tree(repository)).data.corpus
+        if not wanted:
+            raise DarwinError("no corpus is configured", hint="run `darwin-git init` first")
+        return f"{len(repository.corpus.get(wanted)):,} bytes, {wanted[:12]}"
+
+    def genome() -> str:
+        from darwin_git.store.history import GitHistory
+        from darwin_git.trial.checkout import Broken, check
+        from darwin_git.wiring import measurement_of
+
+        config = load(work_tree(repository))
+        files = GitHistory(repository).checkout(repository.resolve("HEAD"))
+        try:
+            check(files, measurement_of(config, ""))
+        except Broken as broken:
+            raise DarwinError(
+                broken.reason, hint="mend the genome or [genome] in darwin.toml, and commit"
+            ) from None
+        return f"{len(files)} files keep nanoGPT's contract"
+
+    def slots() -> str:
+        config = load(work_tree(repository))
+        if config.genome.device == "cuda":
+            from darwin_git.wiring import gpus
+
+            return f"{len(gpus())} GPUs"
+        count = len(plan_slots(threads_per_slot=config.executor.threads))
+        return f"{count} CPU slots, runner {config.sandbox.runner} (no container engine needed)"
+
+    return [
+        _check("identity", identity, "git config --global user.name and user.email"),
+        _check("darwin.toml", settings, "correct it"),
+        _check("data", data, "init with --data FILE"),
+        _check("genome", genome, ""),
+        _check("slots", slots, ""),
+    ]
+
+
+def _check(name: str, look: Callable[[], str], cure: str) -> dict[str, Any]:
+    try:
+        return {"name": name, "ok": True, "found": look(), "cure": ""}
+    except DarwinError as error:
+        return {"name": name, "ok": False, "found": error.message, "cure": error.hint or cure}
+
+
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def _torch() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        raise DarwinError("torch is not installed") from None
+
+
+def _disk(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise DarwinError(f"only {free / (1 << 30):.1f} GiB are free at {folder.resolve()}")
+    return f"{free / (1 << 30):.0f} GiB free"

@@ -1,0 +1,337 @@
+"""Readers: they return the data that `--json` prints and report/terminal.py renders."""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from darwin_git.domain import names
+from darwin_git.domain.evidence import replicate_of
+from darwin_git.domain.population import State
+from darwin_git.domain.records import Record, canonical_choice, is_intact, of_kind
+from darwin_git.domain.statistics import floor, in_words, perplexity_change
+from darwin_git.domain.trial import Verdict, bits_per_byte, loss, perplexity
+from darwin_git.errors import DarwinError
+from darwin_git.store.history import GitHistory
+from darwin_git.store.repository import Repository
+
+Data = dict[str, Any]
+
+REVIEW = "git log -p --first-parent --notes=darwin/summary {base}..{tip}"
+"""Without --first-parent git shows no diff for merges."""
+
+
+def schema(what: str) -> str:
+    """The JSON schema's name and version."""
+    return f"darwin-git/{what}/1"
+
+
+def must_state(history: GitHistory) -> State:
+    """The population.
+
+    Raises:
+        DarwinError: there is no baseline yet.
+    """
+    state = history.state()
+    if state is None:
+        raise DarwinError(
+            "there is no baseline yet", hint="run `darwin-git baseline`, or `darwin-git run`"
+        )
+    return state
+
+
+def status(repository: Repository, history: GitHistory) -> Data:
+    """Where the run stands, from the ledger's summary and what is pending."""
+    state = history.state()
+    data: Data = {"schema": schema("status"), "baseline": None}
+    if state is None:
+        return data
+    open_plan = history.plan(state.generation + 1)
+    looks = len(state.losses)
+    return data | {
+        "baseline": state.baseline,
+        "island": state.island,
+        "generation": state.generation,
+        "open": None if open_plan is None else open_plan.generation,
+        "pending_notes": repository.notes.pending_count,
+        "noise": {
+            "s0": state.s0,
+            "seeds": looks,
+            "floor": {str(n): floor(state.s0, n) for n in (2, 4, 8)},
+            "words": in_words(state.s0, 4),
+        },
+        "baseline_perplexity": _perplexity_of(state.losses),
+        "champion": asdict(state.champion),
+        "best": state.best,
+        "agents": {
+            name: {
+                "tip": lineage.tip,
+                "ideas": list(lineage.ideas),
+                "gain": lineage.gain,
+                "perplexity_change": perplexity_change(lineage.gain),
+                "wins": lineage.wins,
+                "tries": lineage.tries,
+                "behind": lineage.behind,
+            }
+            for name, lineage in sorted(state.agents.items())
+        },
+        "parked": {name: asdict(stone) for name, stone in sorted(state.parked.items())},
+        "certificates": state.certificates,
+        "totals": asdict(state.totals),
+    }
+
+
+def _perplexity_of(losses: Mapping[str, float]) -> float:
+    import math
+
+    return math.exp(sum(losses.values()) / len(losses))
+
+
+def log(history: GitHistory, generations: int | None) -> Data:
+    """Trials and other events, the newest generation first."""
+    state = must_state(history)
+    first = 0 if generations is None else max(0, state.generation + 1 - generations)
+    rows = [
+        {"generation": g, **event}
+        for g in range(state.generation, first - 1, -1)
+        for event in history.events(g)
+        if event["kind"] not in ("baseline", "generation")
+    ]
+    return {"schema": schema("log"), "events": rows}
+
+
+def find(repository: Repository, history: GitHistory, name: str) -> str:
+    """The commit that a variant's name, an agent's name, `champion` or a revision means."""
+    candidates = [name]
+    if names.is_agent(name):
+        candidates.insert(0, names.agent_ref(name))
+    if name == "champion":
+        candidates.insert(0, names.CHAMPION)
+    try:
+        found = history.tip(name)
+    except ValueError:
+        found = None
+    for candidate in candidates:
+        found = found or repository.commit_of(candidate)
+    if found is None:
+        raise DarwinError(
+            f"{name!r} is no variant, agent or commit here",
+            hint="`darwin-git log` names the variants, as in 0003/a2-on-a1",
+        )
+    return found
+
+
+def show(repository: Repository, history: GitHistory, name: str) -> Data:
+    """One variant or commit: message, replicates, verdict, how to review it."""
+    commit = find(repository, history, name)
+    info = repository.commit_info(commit)
+    state = history.state()
+    measured = commit
+    if state is not None:
+        tips = {lineage.tip: lineage.measured for lineage in state.agents.values()}
+        tips[state.champion.tip] = state.champion.measured
+        measured = tips.get(commit, commit)
+    records = history.records(measured)
+    rows = [replicate_row(record) for record in of_kind(canonical_choice(records), "replicate")]
+    return {
+        "schema": schema("show"),
+        "name": name,
+        "commit": commit,
+        "measured": measured,
+        "tree": info.tree,
+        "parents": list(info.parents),
+        "author": str(info.author),
+        "subject": info.subject,
+        "body": info.body,
+        "trailers": info.trailers,
+        "replicates": rows,
+        "screen": of_kind(records, "screen")[:1],
+        "verdicts": of_kind(records, "verdict"),
+        "certificates": of_kind(records, "certificate"),
+        "review": f"git show --first-parent --notes=darwin/summary {commit[:12]}",
+    }
+
+
+def replicate_row(record: Record) -> Data:
+    """A replicate in the units that people read."""
+    replicate = replicate_of(record)
+    measured = replicate.verdict is Verdict.OK and bool(replicate.scored)
+    return {
+        "commit": record["commit"],
+        "generation": record["generation"],
+        "seed": replicate.seed,
+        "factor": record["factor"],
+        "verdict": str(replicate.verdict),
+        "reason": replicate.reason,
+        "loss": loss(replicate.scored) if measured else None,
+        "perplexity": perplexity(replicate.scored) if measured else None,
+        "bits_per_byte": bits_per_byte(replicate.scored) if measured else None,
+        "final_perplexity": perplexity(replicate.final) if replicate.final else None,
+        "seconds": replicate.seconds,
+        "tokens": replicate.tokens,
+        "tokens_per_second": replicate.tokens_per_second,
+        "mfu": replicate.mfu,
+        "identity": record["identity"],
+        "id": record["id"],
+    }
+
+
+def diff(repository: Repository, history: GitHistory, name: str, other: str | None) -> list[str]:
+    """The git command that shows what a variant changed, or how two commits differ."""
+    commit = find(repository, history, name)
+    if other is not None:
+        base = find(repository, history, other)
+        base, commit = commit, base
+    else:
+        parents = repository.commit_info(commit).parents
+        if not parents:
+            raise DarwinError(f"{name} has no parent", hint="name two commits to compare")
+        base = parents[0]
+        trailer = repository.commit_info(commit).trailer("Darwin-Parent")
+        if trailer and repository.commit_of(trailer):
+            base = trailer
+    return ["git", "-C", str(repository.work_tree), "diff", f"{base}..{commit}"]
+
+
+def diff_data(command: list[str], repository: Repository) -> Data:
+    """The diff as JSON: paths with added and deleted lines, and the text."""
+    base, _, commit = command[-1].partition("..")
+    stat = repository.git.run("diff", "--numstat", "-z", "--no-renames", base, commit).decode()
+    files = []
+    for row in filter(None, stat.split("\0")):
+        added, deleted, path = row.split("\t", 2)
+        files.append({"path": path, "added": _number(added), "deleted": _number(deleted)})
+    text = repository.git.run("diff", "--no-color", "--no-ext-diff", base, commit)
+    return {
+        "schema": schema("diff"),
+        "base": base,
+        "commit": commit,
+        "files": files,
+        "diff": text.decode(errors="replace"),
+    }
+
+
+def _number(text: str) -> int | None:
+    return None if text == "-" else int(text)
+
+
+def run_git(command: list[str]) -> int:
+    """Run a git reader with the user's pager and settings."""
+    return subprocess.run(command).returncode
+
+
+def lineage(history: GitHistory, agent: str | None) -> Data:
+    """How every lineage (or one) and the champion came to be."""
+    state = must_state(history)
+    if agent is not None and agent not in state.agents:
+        raise DarwinError(f"{agent!r} is no agent", hint="agents: " + ", ".join(state.agents))
+    steps: dict[str, list[Data]] = {name: [] for name in sorted(state.agents)}
+    champion: list[Data] = []
+    for generation in range(state.generation + 1):
+        for event in history.events(generation):
+            row = {"generation": generation, **event}
+            if event["kind"] in ("adopt", "replace"):
+                steps[event["agent"]].append(row)
+            elif event["kind"] in ("certificate", "champion"):
+                champion.append(row)
+    chosen = steps if agent is None else {agent: steps[agent]}
+    return {
+        "schema": schema("lineage"),
+        "baseline": state.baseline,
+        "agents": chosen,
+        "champion": champion,
+        "review": REVIEW.format(base=state.baseline[:12], tip="darwin/champion"),
+        "graph": "git log --graph --oneline darwin/champion "
+        + " ".join(f"darwin/agent/{name}" for name in chosen),
+    }
+
+
+def report(repository: Repository, history: GitHistory) -> Data:
+    """The story of the run: what was gained, by what, how sure, at what cost."""
+    state = must_state(history)
+    events = [
+        {"generation": g, **event}
+        for g in range(state.generation + 1)
+        for event in history.events(g)
+    ]
+    trials = [event for event in events if event["kind"] == "trial"]
+    certificates = [event for event in events if event["kind"] == "certificate"]
+    adopted = [event for event in events if event["kind"] == "adopt"]
+    failed = [t for t in trials if t["verdict"] in ("crashed", "timeout", "oom", "diverged")]
+    best = state.agents[state.best]
+    return {
+        "schema": schema("report"),
+        **{k: v for k, v in status(repository, history).items() if k != "schema"},
+        "provisional": {
+            "agent": state.best,
+            "ideas": list(best.ideas),
+            "gain": best.gain,
+            "perplexity_change": perplexity_change(best.gain),
+        },
+        "certified": _certified(state, certificates),
+        "certificate_log": certificates,
+        "adopted": adopted,
+        "trials": trials,
+        "history": [list(point) for point in state.history],
+        "failures": {
+            "trials": len(trials),
+            "failed": len(failed),
+            "rate": len(failed) / len(trials) if trials else 0.0,
+            "repaired": sum(t["repairs"] > 0 and t["verdict"] == "ok" for t in trials),
+            "paper_rate": 0.375,
+            "paper_repaired": 0.1667,
+            "classes": _classes(failed),
+        },
+        "review": REVIEW.format(base=state.baseline[:12], tip="darwin/champion"),
+        "review_best": REVIEW.format(base=state.baseline[:12], tip=f"darwin/agent/{state.best}"),
+    }
+
+
+def _certified(state: State, certificates: list[Data]) -> Data | None:
+    """The sum of what certificates proved for the present champion."""
+    won = [c for c in certificates if c["status"] == "certified"]
+    if not won:
+        return None
+    last = won[-1]
+    gain = sum(c["mean"] for c in won)
+    return {
+        "ideas": list(state.champion.ideas),
+        "gain": gain,
+        "perplexity_change": perplexity_change(gain),
+        "low": last["low"],
+        "high": last["high"],
+        "moves": len(won),
+        "sentence": last["sentence"],
+        "race": last["race"],
+        "final": last["final"],
+        "final_perplexities": last["final_perplexities"],
+    }
+
+
+def _classes(failed: list[Data]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for trial in failed:
+        kind = trial["failure"] or trial["verdict"]
+        counts[kind] = counts.get(kind, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def export(repository: Repository, history: GitHistory) -> Data:
+    """Every replicate and every trial as rows."""
+    return {
+        "schema": schema("export"),
+        "replicates": list(_replicates(repository)),
+        "trials": [
+            {"generation": g, **event}
+            for g in range(must_state(history).generation + 1)
+            for event in history.events(g)
+            if event["kind"] == "trial"
+        ],
+    }
+
+
+def _replicates(repository: Repository) -> Iterator[Data]:
+    for _, records in repository.notes.all():
+        for record in of_kind(canonical_choice(records), "replicate"):
+            if is_intact(record):
+                yield replicate_row(record)

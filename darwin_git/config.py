@@ -1,0 +1,228 @@
+"""darwin.toml: read from the work tree, checked as a whole, never taken from a variant.
+
+Order of precedence: the file, then ``DARWIN_SECTION__KEY`` in the environment, then flags.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from darwin_git.errors import DarwinError
+
+FILE_NAME = "darwin.toml"
+AGENT_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
+_SECRET_KEY = re.compile(r"(?i)(api_?key|secret|password|passwd|credential|access_?token)$")
+_SECRET_VALUE = re.compile(r"^(sk-|ghp_|github_pat_|glpat-|xox[bp]-)\S{8,}")
+
+Scalar = bool | int | float | str
+Ratio = Annotated[float, Field(ge=1.0, le=100.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A table of darwin.toml: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Genome(Section):
+    """What is evolved and how it is trained."""
+
+    contract: Literal["nanogpt"] = "nanogpt"
+    train: tuple[str, ...] = ("train.py", "config/tiny_cpu.py")
+    model: str = "model.py"
+    mutable: tuple[str, ...] = ("*.py", "config/*.py")
+    protected: tuple[str, ...] = ("configurator.py", "data/*", "bench.py", "sample.py")
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
+    overrides: dict[str, Scalar] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _train_is_a_script(self) -> Self:
+        if not self.train or not self.train[0].endswith(".py"):
+            raise ValueError("train must start with a Python script, as in ['train.py']")
+        for path in (*self.train, self.model):
+            if path.startswith("/") or ".." in Path(path).parts:
+                raise ValueError(f"{path!r} must be a path inside the genome")
+        return self
+
+
+class Data(Section):
+    """The corpus; `init` writes its checksum here."""
+
+    corpus: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+
+
+class Budget(Section):
+    """What one replicate and the whole run may spend."""
+
+    tokens: int = Field(default=230_400, ge=1)
+    flops_ratio: Ratio = 1.05
+    wall_ratio: Ratio = 1.25
+    wall_refuse: Ratio = 2.5
+    max_parameters: int | None = Field(default=None, ge=1)
+    device_hours: float | None = Field(default=None, gt=0)
+
+
+class Population(Section):
+    """Who takes part and how the next generation is planned."""
+
+    seed: int = Field(default=1, ge=0)
+    baseline_seeds: int = Field(default=8, ge=2, le=64)
+    crossover: Share = 0.15
+    replay: Share = 0.25
+    exploration: Share = 0.3
+
+
+class Agent(Section):
+    """One agent: a proposer with a lineage branch."""
+
+    kind: Literal["catalogue"] = "catalogue"
+    families: tuple[str, ...] = ()
+
+
+class Selection(Section):
+    """Deciding under noise; facts and error rates stand in ARCHITECTURE.md."""
+
+    rule: str = "truncation"
+    keep: int = Field(default=6, ge=0, le=1000)
+    race: tuple[int, ...] = (1,)
+    race_single: float = Field(default=0.25, ge=0)
+    race_drop: float = Field(default=0.2, ge=0)
+    race_merge: float = Field(default=0.8, ge=0)
+    race_p: float = Field(default=0.10, gt=0, lt=0.5)
+    union_tries: int = Field(default=3, ge=0, le=10)
+    certificate: tuple[int, ...] = (4, 8)
+    margin: float = Field(default=0.002, ge=0)
+    level: float = Field(default=0.05, gt=0, lt=0.5)
+    unstable: float = Field(default=3.0, gt=0)
+
+    @model_validator(mode="after")
+    def _looks_grow(self) -> Self:
+        for name, looks in (("race", self.race), ("certificate", self.certificate)):
+            if not looks or list(looks) != sorted(set(looks)) or looks[0] < 1:
+                raise ValueError(f"{name} must be growing numbers of seeds, as in [1, 2, 4]")
+        if self.certificate[0] < 2:
+            raise ValueError("certificate needs at least 2 seeds at its first look")
+        return self
+
+
+class Sandbox(Section):
+    """The wall around training and scoring."""
+
+    runner: Literal["process"] = "process"
+    allow_unsandboxed: bool = False
+    memory_gb: float = Field(default=8.0, gt=0)
+    output_gb: float = Field(default=4.0, gt=0)
+
+
+class Executor(Section):
+    """Slots of this machine; 0 means one for each core (or GPU)."""
+
+    slots: int = Field(default=0, ge=0, le=1024)
+    threads: int = Field(default=1, ge=1, le=256)
+
+
+class Config(BaseSettings):
+    """darwin.toml as a whole."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DARWIN_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    genome: Genome = Genome()
+    data: Data = Data()
+    budget: Budget = Budget()
+    population: Population = Population()
+    agents: dict[str, Agent] = Field(
+        default_factory=lambda: {f"a{n}": Agent() for n in range(1, 5)}
+    )
+    selection: Selection = Selection()
+    sandbox: Sandbox = Sandbox()
+    executor: Executor = Executor()
+
+    @model_validator(mode="after")
+    def _agents_are_named(self) -> Self:
+        if len(self.agents) < 2:
+            raise ValueError("agents: at least two, since nobody mutates its own branch")
+        for name in self.agents:
+            if not AGENT_NAME.fullmatch(name):
+                raise ValueError(f"agents.{name}: a name is a letter and up to 15 of a-z 0-9")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load(folder: Path) -> Config:
+    """Read and check darwin.toml in `folder`; without one the documented defaults hold.
+
+    Raises:
+        DarwinError: all faults at once, each with its place and the nearest known key.
+    """
+    import tomli
+
+    path = folder / FILE_NAME
+    try:
+        raw = tomli.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DarwinError(f"{path} is not valid TOML: {error}", hint="mend that line") from None
+    except OSError as error:
+        raise DarwinError(f"{path} cannot be read: {error.strerror}", hint="check it") from None
+    faults = [f"{place}: secrets come from the environment" for place in _secrets(raw)]
+    try:
+        config = Config(**raw)
+    except ValidationError as error:
+        faults += [_fault(dict(one)) for one in error.errors()]
+    if faults:
+        raise DarwinError(
+            f"{path} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n  " + "\n  ".join(faults),
+            hint="correct them; `darwin-git config --defaults` prints every key with its default",
+        )
+    return config
+
+
+def _secrets(table: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        here = f"{place}.{key}" if place else key
+        if isinstance(value, Mapping):
+            yield from _secrets(value, here)
+        elif isinstance(value, str) and (_SECRET_KEY.search(key) or _SECRET_VALUE.match(value)):
+            yield here
+
+
+def _fault(error: dict[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    name = ".".join(place)
+    if error["type"] != "extra_forbidden":
+        message = str(error["msg"]).removeprefix("Value error, ")
+        return f"{name}: {message}" if name else message
+    near = difflib.get_close_matches(place[-1], _keys_beside(place), n=1, cutoff=0.5)
+    return f"{name}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _keys_beside(place: list[str]) -> list[str]:
+    if place[0] == "agents" and len(place) == 3:
+        return list(Agent.model_fields)
+    model: Any = Config
+    for part in place[:-1]:
+        if part not in model.model_fields:
+            return []
+        model = model.model_fields[part].annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)

@@ -1,0 +1,104 @@
+"""What a running step tells people on stderr: plain lines, one for each thing that happened."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from darwin_git.domain.outcome import Trial
+from darwin_git.domain.statistics import CertificateDecision, perplexity_change
+from darwin_git.domain.trial import Replicate, Verdict, perplexity
+
+
+class Lines:
+    """A listener that writes lines. `quiet` keeps everything to itself."""
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._quiet = quiet
+        self._stream = stream if stream is not None else sys.stderr
+
+    def __call__(self, what: str, **facts: Any) -> None:
+        """Write the line of an event, if it has one."""
+        render = _LINES.get(what)
+        if render is None or self._quiet:
+            return
+        text = render(facts)
+        if text:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+
+def _plan(facts: Mapping[str, Any]) -> str:
+    plan = facts["plan"]
+    control = f" (control: {plan.control})" if plan.control else ""
+    return f"generation {plan.generation}: {len(plan.trials)} variants{control}"
+
+
+def _proposed(facts: Mapping[str, Any]) -> str:
+    return f"  {facts['variant']:<18} {facts['idea']}: {facts['subject']}"
+
+
+def _replicate(facts: Mapping[str, Any]) -> str:
+    replicate: Replicate = facts["replicate"]
+    if replicate.verdict is not Verdict.OK:
+        found = f"{replicate.verdict}: {replicate.reason}"
+    else:
+        found = f"perplexity {perplexity(replicate.scored):.3f}, {replicate.seconds:.1f} s"
+    return f"  {facts['variant']:<18} seed {replicate.seed}: {found}"
+
+
+def _raced(facts: Mapping[str, Any]) -> str:
+    trial: Trial = facts["trial"]
+    outcome = "won (provisional)" if trial.won else "parked" if trial.parked else "lost"
+    change = perplexity_change(trial.gain or 0.0)
+    seeds = len(trial.effects or {})
+    return (
+        f"  {facts['variant']:<18} {outcome}: {trial.idea} {change:+.2f} % perplexity to its "
+        f"parent, {seeds} seed{'s' * (seeds > 1)}"
+    )
+
+
+def _ended(facts: Mapping[str, Any]) -> str:
+    trial: Trial = facts["trial"]
+    return f"  {facts['variant']:<18} {trial.verdict}: {trial.reason}"
+
+
+def _conflict(facts: Mapping[str, Any]) -> str:
+    paths = ", ".join(facts["paths"])
+    return f"  {facts['variant']:<18} {facts['idea']} left out: conflict in {paths}"
+
+
+def _deferred(facts: Mapping[str, Any]) -> str:
+    return f"  {facts['variant']:<18} kept for now: checked out in {facts['place']}"
+
+
+def _settled(facts: Mapping[str, Any]) -> str:
+    after = facts["after"]
+    best = after.agents[after.best]
+    ideas = " + ".join(best.ideas) or "nothing yet"
+    return (
+        f"generation {after.generation} closed: best is {after.best} with {ideas}, "
+        f"{perplexity_change(best.gain):+.1f} % perplexity (provisional)"
+    )
+
+
+def _certificate(facts: Mapping[str, Any]) -> str:
+    decision: CertificateDecision = facts["decision"]
+    return f"certificate: {decision.sentence}"
+
+
+def _note(facts: Mapping[str, Any]) -> str:
+    return str(facts["text"])
+
+
+_LINES = {
+    "plan": _plan,
+    "proposed": _proposed,
+    "replicate": _replicate,
+    "raced": _raced,
+    "ended": _ended,
+    "conflict": _conflict,
+    "deferred": _deferred,
+    "settled": _settled,
+    "certificate": _certificate,
+    "note": _note,
+}

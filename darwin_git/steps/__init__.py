@@ -1,0 +1,1 @@
+"""The steps of a generation, one module each; generation.py tells them in order."""

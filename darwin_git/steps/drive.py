@@ -1,0 +1,104 @@
+"""Run many trials at once, each written as if it ran alone.
+
+A trial is a generator that yields calls and is sent their results. The driver runs calls on slots
+and hands every result to `keep` in the main thread before the trial goes on: what was measured is
+durable first, and only the main thread writes to git.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from darwin_git.ports import Executor, Slot
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Call:
+    """Work for a slot, or for the proposers' pool, and what makes its result durable."""
+
+    run: Callable[[Slot], Any]
+    keep: Callable[[Any], None] = lambda result: None
+    pool: Literal["slots", "proposers"] = "slots"
+
+
+Steps = Generator[Sequence[Call], list[Any], R]
+"""A trial: yields calls, is sent their results in order, returns its outcome."""
+
+
+@dataclass
+class _Trial:
+    steps: Steps[Any]
+    results: list[Any]
+    waiting: int = 0
+
+
+def drive(trials: Mapping[str, Steps[R]], executor: Executor) -> dict[str, R]:
+    """Drive all trials to their ends; outcomes by name, in the order of `trials`.
+
+    Proposals run one after another in the order of `trials`, so that each knows the ideas drawn
+    before it and a plan repeats itself. On an exception, KeyboardInterrupt included, calls that
+    have ended are still kept; the rest is the executor's to cancel.
+    """
+    outcomes: dict[str, R] = {}
+    pending: dict[Future[Any], tuple[str, int, Call]] = {}
+    proposers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="propose")
+    nobody = Slot(number=-1, cpus=())
+    running: dict[str, _Trial] = {}
+
+    def submit(name: str, calls: Sequence[Call]) -> None:
+        trial = running[name]
+        trial.results, trial.waiting = [None] * len(calls), len(calls)
+        for index, call in enumerate(calls):
+            if call.pool == "slots":
+                future = executor.submit(call.run)
+            else:
+                future = proposers.submit(call.run, nobody)
+            pending[future] = name, index, call
+
+    def advance(name: str, results: list[Any] | None) -> None:
+        """Send results until the trial waits for a call, or ends."""
+        trial = running[name]
+        try:
+            while True:
+                calls = trial.steps.send(results) if results is not None else next(trial.steps)
+                if calls:
+                    submit(name, calls)
+                    return
+                results = []
+        except StopIteration as stop:
+            outcomes[name] = stop.value
+            del running[name]
+
+    def keep(future: Future[Any]) -> None:
+        name, index, call = pending.pop(future)
+        result = future.result()
+        call.keep(result)
+        trial = running[name]
+        trial.results[index] = result
+        trial.waiting -= 1
+        if trial.waiting == 0:
+            advance(name, trial.results)
+
+    try:
+        for name, steps in trials.items():
+            running[name] = _Trial(steps, [])
+            advance(name, None)
+        while pending:
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda f: pending[f][:2]):
+                keep(future)
+    except BaseException:
+        _keep_what_ended(pending)
+        raise
+    finally:
+        proposers.shutdown(wait=False, cancel_futures=True)
+    return {name: outcomes[name] for name in trials}
+
+
+def _keep_what_ended(pending: Mapping[Future[Any], tuple[str, int, Call]]) -> None:
+    for future, (_, _, call) in list(pending.items()):
+        if future.done() and not future.cancelled() and future.exception() is None:
+            call.keep(future.result())

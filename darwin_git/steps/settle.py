@@ -1,0 +1,266 @@
+"""Select and apply: adopting merges, stepping stones, prunes, replacement; one transition."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from darwin_git.domain.message import merge_message
+from darwin_git.domain.names import CHAMPION, VariantName, agent_ref
+from darwin_git.domain.outcome import Decision, Trial, joined_ideas
+from darwin_git.domain.planning import Plan, replacement
+from darwin_git.domain.population import State, apply
+from darwin_git.domain.selection import RULES, Candidate
+from darwin_git.domain.statistics import perplexity_change
+from darwin_git.errors import DarwinError
+from darwin_git.ports import Measured, Move
+from darwin_git.steps.measure import measurement, spent
+from darwin_git.steps.propose import author
+from darwin_git.steps.world import World
+
+
+@dataclass
+class _Draft:
+    """A transition in the making."""
+
+    state: State
+    events: list[dict[str, Any]] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+
+    def add(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self.state = apply(self.state, event)
+
+
+def refuse_occupied(world: World, state: State) -> None:
+    """Stop before anything moves a branch under somebody's feet.
+
+    Raises:
+        DarwinError: an agent's or the champion's branch is checked out in a work tree.
+    """
+    occupied = world.history.occupied()
+    for ref in (CHAMPION, *(agent_ref(name) for name in state.agents)):
+        if ref in occupied:
+            raise DarwinError(
+                f"{ref.removeprefix('refs/heads/')} is checked out in {occupied[ref]}: moving it "
+                "would stage a revert there",
+                hint=f"git -C {occupied[ref]} switch --detach, then run this again",
+            )
+
+
+def select(
+    state: State, trials: Sequence[Trial], rule: str, seed: int, generation: int
+) -> dict[str, Decision]:
+    """What becomes of each trial, by slug. Pure.
+
+    Of several winners on one lineage the rule picks the one that is adopted; a union that won is
+    adopted beside it. Whatever neither won nor was parked is pruned.
+    """
+    rng = random.Random(f"{seed}/{generation}/select")
+    decisions = {t.planned.slug: Decision.PRUNE for t in trials}
+    for t in trials:
+        if t.parked:
+            decisions[t.planned.slug] = Decision.PARK
+        if t.won and t.planned.how == "mix":
+            decisions[t.planned.slug] = Decision.ADOPT
+    for target in sorted(state.agents):
+        winners = [
+            t for t in trials if t.won and t.planned.target == target and t.planned.how != "mix"
+        ]
+        candidates = [Candidate(t.planned.slug, t.loss, t.mfu, t.gain or 0.0) for t in winners]
+        chosen = {c.name for c in RULES[rule](candidates, 1, rng)}
+        for t in winners:
+            slug = t.planned.slug
+            decisions[slug] = Decision.ADOPT if slug in chosen else Decision.WINNER
+    return decisions
+
+
+def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> State:
+    """Apply a generation's outcomes in one transition; the new state."""
+    refuse_occupied(world, state)
+    chosen = world.config.selection
+    decisions = select(state, trials, chosen.rule, world.config.population.seed, plan.generation)
+    draft = _Draft(state)
+    ordered = sorted(trials, key=lambda t: t.planned.how == "mix")
+    for t in ordered:
+        draft.add(t.event(_name(plan, t), decisions[t.planned.slug]))
+    _record_verdicts(world, plan, trials, decisions)
+    tips = {name: lineage.tip for name, lineage in state.agents.items()}
+    for t in ordered:
+        if decisions[t.planned.slug] is Decision.ADOPT:
+            _adopt(world, draft, t, _name(plan, t))
+    _keep_stones(world, draft, plan)
+    _archive(world, draft, plan, trials)
+    _replace(world, draft)
+    for name, lineage in draft.state.agents.items():
+        if lineage.tip != tips[name]:
+            draft.moves.append(Move(agent_ref(name), tips[name], lineage.tip))
+    commits = [t.commit for t in trials if t.commit] + [state.baseline]
+    commits += [lineage.measured for lineage in state.agents.values()]
+    trainings, seconds = spent(world, commits, plan.generation)
+    draft.add(
+        {
+            "kind": "generation",
+            "number": plan.generation,
+            "trainings": trainings,
+            "seconds": round(seconds, 3),
+        }
+    )
+    world.history.settle(
+        draft.moves,
+        plan.generation,
+        draft.events,
+        draft.state,
+        {f"fitness/{plan.generation:04d}.json": _fitness(draft, plan)},
+        f"Close generation {plan.generation}",
+    )
+    return draft.state
+
+
+def _name(plan: Plan, t: Trial) -> str:
+    return str(VariantName(plan.generation, t.planned.slug))
+
+
+def _record_verdicts(
+    world: World, plan: Plan, trials: Sequence[Trial], decisions: Mapping[str, Decision]
+) -> None:
+    """The verdicts as notes, each once."""
+    made = []
+    for t in trials:
+        known = world.history.records(t.commit) if t.commit else []
+        if not t.commit or any(
+            r["kind"] == "verdict" and r["generation"] == plan.generation for r in known
+        ):
+            continue
+        subject = world.subject(t.commit, _name(plan, t))
+        fields = {
+            key: value
+            for key, value in t.event(subject.label, decisions[t.planned.slug]).items()
+            if key not in ("kind", "commit", "tree") and value not in (None, "", {})
+        }
+        identity = measurement(world, subject)
+        made.append(Measured("verdict", subject, identity, fields, plan.generation))
+        waiting = world.screens.pop(t.commit, None)
+        if waiting is not None:
+            made.append(waiting)
+    world.history.record(*made)
+
+
+def _adopt(world: World, draft: _Draft, t: Trial, variant: str) -> None:
+    """An adopting merge: parents (branch tip, measured commit), exactly the measured tree."""
+    lineage = draft.state.agents[t.planned.target]
+    effects = ", ".join(f"{x:+.4f}" for x in (t.effects or {}).values())
+    percent = perplexity_change(t.gain or 0.0)
+    message = merge_message(
+        f"Adopt {t.idea} into {t.planned.target}: {percent:+.1f} % perplexity, provisional",
+        [
+            f"{t.subject} ({variant}).",
+            f"Provisional, on {len(t.effects or {})} paired seeds against its parent: in nats per "
+            f"token {effects}; {perplexity_change(t.total_gain):+.1f} % of perplexity against the "
+            "baseline on the same seeds. Only a certificate is a claim.",
+        ],
+        {"Darwin-Variant": variant, "Darwin-Agent": t.planned.mutator},
+    )
+    tip = world.history.commit(
+        world.history.full_tree(t.commit),
+        (lineage.tip, t.commit),
+        message,
+        author(world, t.planned.mutator),
+    )
+    draft.add(
+        {
+            "kind": "adopt",
+            "agent": t.planned.target,
+            "tip": tip,
+            "measured": t.commit,
+            "variant": variant,
+            "mutator": t.planned.mutator,
+            "ideas": list(joined_ideas(lineage.ideas, (t.idea,))),
+            "gain": t.total_gain,
+        }
+    )
+
+
+def _keep_stones(world: World, draft: _Draft, plan: Plan) -> None:
+    """The rule chooses which stepping stones stay alive; the others are archived."""
+    chosen = world.config.selection
+    rng = random.Random(f"{world.config.population.seed}/{plan.generation}/keep")
+    present = {idea for lineage in draft.state.agents.values() for idea in lineage.ideas}
+    stones = draft.state.parked
+    candidates = [
+        Candidate(name, -stone.gain, None, stone.gain)
+        for name, stone in stones.items()
+        if stone.idea not in present
+    ]
+    kept = {c.name for c in RULES[chosen.rule](candidates, chosen.keep, rng)}
+    for name in sorted(set(stones) - kept):
+        draft.add({"kind": "archive", "variant": name})
+
+
+def _archive(world: World, draft: _Draft, plan: Plan, trials: Sequence[Trial]) -> None:
+    """Move every variant that is not kept out of sight, in the same transition."""
+    occupied = world.history.occupied()
+    before = {_name(plan, t) for t in trials if t.commit} | set(draft.state.deferred)
+    gone = {e["variant"] for e in draft.events if e["kind"] == "archive"}
+    for name in sorted((before | gone) - set(draft.state.parked)):
+        variant = VariantName.parse(name)
+        tip = world.history.resolve(variant.ref)
+        if tip is None:
+            continue
+        if variant.ref in occupied:
+            if name not in draft.state.deferred:
+                draft.add({"kind": "defer", "variant": name})
+            world.tell("deferred", variant=name, place=occupied[variant.ref])
+            continue
+        if name in draft.state.deferred:
+            draft.add({"kind": "archive", "variant": name})
+        draft.moves.append(Move(variant.archive_ref, None, tip))
+        draft.moves.append(Move(variant.ref, tip, None))
+
+
+def _replace(world: World, draft: _Draft) -> None:
+    """A lineage that stays behind takes the survivor's tree by a merge; its history stays."""
+    pair = replacement(draft.state)
+    if pair is None:
+        return
+    name, survivor = pair
+    lineage, best = draft.state.agents[name], draft.state.agents[survivor]
+    tip = world.history.commit(
+        world.history.full_tree(best.tip),
+        (lineage.tip, best.tip),
+        merge_message(
+            f"Replace {name} by the survivor {survivor}",
+            [
+                f"{name} was behind {survivor} by more than the baseline's noise for "
+                f"{lineage.behind} generations. The tree is {survivor}'s, unchanged; what {name} "
+                "was stays in its first parent.",
+            ],
+            {"Darwin-Agent": survivor, "Darwin-Target": name},
+        ),
+        author(world, survivor),
+    )
+    draft.add(
+        {
+            "kind": "replace",
+            "agent": name,
+            "by": survivor,
+            "tip": tip,
+            "measured": best.measured,
+            "ideas": list(best.ideas),
+            "gain": best.gain,
+        }
+    )
+
+
+def _fitness(draft: _Draft, plan: Plan) -> bytes:
+    """The derived table of a generation: what its trials came to."""
+    rows = [event for event in draft.events if event["kind"] == "trial"]
+    data: Mapping[str, Any] = {
+        "schema": "darwin-git/fitness/1",
+        "generation": plan.generation,
+        "control": plan.control,
+        "trials": rows,
+        "best": {"agent": draft.state.best, "gain": draft.state.agents[draft.state.best].gain},
+    }
+    return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,99 @@
+"""The baseline: the genome as it stands, its noise, and the population's first branches."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from darwin_git.domain.names import CHAMPION, agent_ref
+from darwin_git.domain.population import State, start
+from darwin_git.domain.statistics import noise
+from darwin_git.domain.trial import Allowance, Subject, Verdict
+from darwin_git.errors import DarwinError
+from darwin_git.ports import Move
+from darwin_git.steps import measure
+from darwin_git.steps.drive import Steps, drive
+from darwin_git.steps.world import World
+
+
+def baseline(world: World, commit: str, measured: Mapping[str, Any], seeds: int) -> State:
+    """Measure a commit under seeds 1..`seeds` and make the population's references.
+
+    Args:
+        commit: the genome to start from.
+        measured: the measurement conditions in words.
+        seeds: how many; at least as many as the race needs.
+
+    Raises:
+        DarwinError: the genome cannot be trained; nothing but notes was written.
+    """
+    subject = world.subject(commit, "baseline")
+    seeds = max(seeds, world.config.selection.race[-1], 2)
+    outcome = drive({"baseline": _measured(world, subject, seeds)}, world.executor)["baseline"]
+    allowance, losses, seconds = outcome
+    if len(set(losses.values())) == 1:
+        raise DarwinError(
+            "every seed gave the same loss: the genome ignores its seed",
+            hint="train.py must call torch.manual_seed(...); the launcher adds the seed to it",
+        )
+    event = {
+        "kind": "baseline",
+        "island": world.history.island,
+        "commit": commit,
+        "tree": subject.tree,
+        "protocol": world.trials.protocol,
+        "measured": dict(measured),
+        "agents": sorted(world.config.agents),
+        "losses": losses,
+        "s0": noise(list(losses.values())),
+        "parameters": allowance.parameters,
+        "trainings": len(losses),
+        "seconds": round(seconds, 3),
+    }
+    state = start(event)
+    moves = [Move(CHAMPION, None, commit)]
+    moves += [Move(agent_ref(name), None, commit) for name in sorted(world.config.agents)]
+    fitness = {
+        "schema": "darwin-git/fitness/1",
+        "generation": 0,
+        "losses": losses,
+        "s0": event["s0"],
+        "allowance": allowance.__dict__,
+    }
+    world.history.settle(
+        moves,
+        0,
+        [event],
+        state,
+        {"fitness/0000.json": (json.dumps(fitness, indent=1, sort_keys=True) + "\n").encode()},
+        "Measure the baseline",
+    )
+    world.history.fold()
+    return state
+
+
+def _measured(
+    world: World, subject: Subject, seeds: int
+) -> Steps[tuple[Allowance, dict[str, float], float]]:
+    screened = yield from measure.screen(world, subject, None, 0)
+    if screened.verdict is not Verdict.OK or screened.allowance is None:
+        raise DarwinError(
+            f"the genome cannot be trained: {screened.reason}" + _quoted(screened.log),
+            hint="mend the genome or [genome] in darwin.toml, commit, and run this again",
+        )
+    results = yield from measure.replicates(
+        world, subject, range(1, seeds + 1), screened.allowance, 0
+    )
+    bad = measure.failure(results)
+    if bad is not None:
+        raise DarwinError(
+            f"the baseline failed under seed {bad.seed}: {bad.verdict}: {bad.reason}"
+            + _quoted(bad.log),
+            hint="mend the genome or [budget] in darwin.toml, commit, and run this again",
+        )
+    losses = {str(r.seed): r.loss for r in results}
+    return screened.allowance, losses, sum(r.seconds for r in results)
+
+
+def _quoted(log: str) -> str:
+    tail = log.strip().splitlines()[-12:]
+    return "".join(f"\n  | {line}" for line in tail)

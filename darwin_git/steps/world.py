@@ -1,0 +1,81 @@
+"""What the steps share: the ports, the configuration, somebody to tell."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from darwin_git.config import Config
+from darwin_git.domain.population import State
+from darwin_git.domain.statistics import CertificateRule, RaceRule
+from darwin_git.domain.trial import Subject
+from darwin_git.ports import Executor, History, Measured, Proposer, Trials
+
+
+class Listener(Protocol):
+    """Told what happens, for people; never decides anything."""
+
+    def __call__(self, what: str, **facts: Any) -> None:
+        """`what` is one of the words that report/live.py knows."""
+
+
+@dataclass
+class World:
+    """The wiring of one command."""
+
+    history: History
+    trials: Trials
+    executor: Executor
+    proposers: Mapping[str, Proposer]
+    config: Config
+    tell: Listener
+    clock: Callable[[], float]
+    """Seconds, monotonic; for planning backwards from a deadline only."""
+    in_flight: dict[str, str] = field(default_factory=dict)
+    """Measured tree -> variant now being tried."""
+    screens: dict[str, Measured] = field(default_factory=dict)
+    """Screens by commit that go into git with the first replicate."""
+    drawn: set[str] = field(default_factory=set)
+    """Ideas drawn in this generation."""
+
+    @property
+    def race(self) -> RaceRule:
+        """The provisional race's rule."""
+        chosen = self.config.selection
+        return RaceRule(
+            seeds=chosen.race,
+            drop=chosen.race_drop,
+            merge=chosen.race_merge,
+            p=chosen.race_p,
+            single=chosen.race_single,
+        )
+
+    @property
+    def claim(self) -> CertificateRule:
+        """The certificate's rule; its level is shared out so that the last look keeps the most."""
+        chosen = self.config.selection
+        looks = chosen.certificate
+        early = len(looks) - 1
+        last = 1.0 if not early else 0.85 if early == 1 else 0.5
+        shares = (*((1.0 - last) / early for _ in range(early)), last)
+        return CertificateRule(
+            seeds=looks,
+            shares=shares,
+            margin=chosen.margin,
+            level=chosen.level,
+            unstable=chosen.unstable,
+        )
+
+    def subject(self, commit: str, label: str) -> Subject:
+        """The subject that a commit is."""
+        return Subject(
+            commit=commit,
+            tree=self.history.tree(commit),
+            label=label,
+            trusted=self.history.trusted(commit),
+        )
+
+    def must_state(self) -> State:
+        """The population; only called where a baseline exists."""
+        state = self.history.state()
+        assert state is not None
+        return state

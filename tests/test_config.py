@@ -1,0 +1,61 @@
+"""darwin.toml: all faults at once, the nearest key, no secrets; the documented file is true."""
+
+from pathlib import Path
+
+import pytest
+
+from darwin_git.commands.setup import package_file
+from darwin_git.config import Config, load
+from darwin_git.errors import DarwinError
+
+
+def test_the_documented_file_holds_every_key_with_its_default() -> None:
+    documented = package_file("darwin.toml")
+    assert load(documented.parent) == Config()
+    text = documented.read_text()
+    for section, fields in Config.model_fields.items():
+        if section == "agents":
+            continue
+        for key in fields.annotation.model_fields:  # type: ignore[union-attr]
+            assert f"{key} =" in text or f"[{section}.{key}]" in text, f"{section}.{key}"
+
+
+def test_all_faults_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
+    (tmp_path / "darwin.toml").write_text(
+        '[budgett]\nx = 1\n[budget]\ntokenz = 3\nflops_ratio = "a"\n[agents.A1]\n'
+        'kind = "catalogue"\n[genome]\nmy_api_key = "abc"\n'
+    )
+    with pytest.raises(DarwinError) as caught:
+        load(tmp_path)
+    message = caught.value.message
+    assert "budget.tokenz: unknown key; did you mean 'tokens'?" in message
+    assert "budgett: unknown key; did you mean 'budget'?" in message
+    assert "budget.flops_ratio" in message
+    assert "genome.my_api_key: secrets come from the environment" in message
+    assert "abc" not in message
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("not toml at all [", "not valid TOML"),
+        ("[agents.a1]\n", "at least two"),
+        ('[agents.a1]\n[agents."x y"]\n', "a name is a letter"),
+        ("[selection]\nrace = [4, 2]\n", "growing numbers"),
+        ('[genome]\ntrain = ["../evil.py"]\n', "inside the genome"),
+        ('[genome]\ntrain = ["bash"]\n', "Python script"),
+    ],
+)
+def test_bad_values_are_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "darwin.toml").write_text(text)
+    with pytest.raises(DarwinError, match=says):
+        load(tmp_path)
+
+
+def test_the_environment_overrules_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "darwin.toml").write_text("[budget]\ntokens = 5\n")
+    monkeypatch.setenv("DARWIN_BUDGET__TOKENS", "7")
+    assert load(tmp_path).budget.tokens == 7
