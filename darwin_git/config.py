@@ -77,7 +77,7 @@ class Population(Section):
     baseline_seeds: int = Field(default=8, ge=2, le=64)
     crossover: Share = 0.15
     replay: Share = 0.25
-    exploration: Share = 0.3
+    exploration: Share = 0.2
 
 
 class Agent(Section):

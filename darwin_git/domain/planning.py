@@ -109,8 +109,10 @@ def plan(
     generation = state.generation + 1
     rng = random.Random(f"{seed}/{generation}")
     worst = min(lineage.gain for lineage in state.agents.values())
+    # Squared, so that what is clearly behind is mostly left to the exploration floor.
     weights = {
-        name: 1.0 if control else lineage.gain - worst for name, lineage in state.agents.items()
+        name: 1.0 if control else (lineage.gain - worst) ** 2
+        for name, lineage in state.agents.items()
     }
     targets = draw_targets(sorted(state.agents), weights, exploration, rng)
     taken: dict[tuple[str, str], int] = {}
@@ -147,18 +149,21 @@ def plan(
 
 def replayable(state: State) -> list[tuple[str, Parked]]:
     """Parked variants worth another chance on the best tip, the most promising first."""
-    present = state.agents[state.best].ideas
+    best = state.agents[state.best]
     stones = [
         (name, stone)
         for name, stone in state.parked.items()
-        if stone.replays < MAX_REPLAYS and stone.idea not in present
+        if stone.replays < MAX_REPLAYS
+        and stone.idea not in best.ideas
+        and stone.idea not in best.tried
     ]
     return sorted(stones, key=lambda item: (item[1].replays, -item[1].gain, item[0]))
 
 
 def _may_cross(state: State, mutator: str, target: str) -> bool:
-    """Two lineages with different ideas, the mutator's bringing something new."""
-    return not set(state.agents[mutator].ideas) <= set(state.agents[target].ideas)
+    """Each of the two brings something that the other lacks: else one's tree comes out again."""
+    mine, theirs = set(state.agents[mutator].ideas), set(state.agents[target].ideas)
+    return bool(mine - theirs) and bool(theirs - mine)
 
 
 def replacement(state: State) -> tuple[str, str] | None:

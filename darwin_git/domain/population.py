@@ -160,7 +160,7 @@ def _trial(state: State, event: Event) -> State:
             mutator, wins=mutator.wins + won, tries=mutator.tries + 1
         )
     idea = event["idea"]
-    if agents[target].tip == event["parent"] and event["how"] == "mutate":
+    if agents[target].tip == event["parent"] and event["how"] in ("mutate", "replay"):
         tried = (*agents[target].tried, idea)
         agents[target] = replace(agents[target], tried=tuple(dict.fromkeys(tried)))
     outcomes = dict(state.outcomes)

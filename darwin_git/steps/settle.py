@@ -86,16 +86,11 @@ def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> S
     for t in ordered:
         draft.add(t.event(_name(plan, t), decisions[t.planned.slug]))
     _record_verdicts(world, plan, trials, decisions)
-    tips = {name: lineage.tip for name, lineage in state.agents.items()}
     for t in ordered:
         if decisions[t.planned.slug] is Decision.ADOPT:
             _adopt(world, draft, t, _name(plan, t))
     _keep_stones(world, draft, plan)
     _archive(world, draft, plan, trials)
-    _replace(world, draft)
-    for name, lineage in draft.state.agents.items():
-        if lineage.tip != tips[name]:
-            draft.moves.append(Move(agent_ref(name), tips[name], lineage.tip))
     commits = [t.commit for t in trials if t.commit] + [state.baseline]
     commits += [lineage.measured for lineage in state.agents.values()]
     trainings, seconds = spent(world, commits, plan.generation)
@@ -107,6 +102,10 @@ def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> S
             "seconds": round(seconds, 3),
         }
     )
+    _replace(world, draft)
+    for name, lineage in draft.state.agents.items():
+        if lineage.tip != state.agents[name].tip:
+            draft.moves.append(Move(agent_ref(name), state.agents[name].tip, lineage.tip))
     world.history.settle(
         draft.moves,
         plan.generation,

@@ -1,5 +1,6 @@
 """The port History on a repository: what a generation may ask of git, and nothing more."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -16,10 +17,11 @@ from darwin_git.domain.records import Record, canonical_json, make_record
 from darwin_git.ports import File, Measured, Merged, Move
 from darwin_git.store import ledger
 from darwin_git.store.repository import Repository
-from darwin_git.store.trees import Entry
+from darwin_git.store.trees import Entry, tree_id
 from darwin_git.store.updateref import RefUpdate
 
 EXECUTABLE = "100755"
+TREES_KEPT = 64
 MAX_TEXT = 1 << 20
 """Bytes of a file that a mutator may see."""
 
@@ -35,7 +37,8 @@ class GitHistory:
         self._island = ""
         self._made: set[str] | None = None
         self._trees: dict[str, str] | None = None
-        self._files: tuple[str, dict[str, str]] = ("", {})
+        self._files: dict[str, dict[str, str]] = {}
+        self._measured: dict[str, str] = {}
         self._records: dict[str, list[Record]] = {}
 
     # --- who we are ---
@@ -110,16 +113,12 @@ class GitHistory:
 
     def files(self, commit: str) -> Mapping[str, str]:
         """See History.files."""
-        if self._files[0] != commit:
-            texts = {}
-            for path, file in self.checkout(commit).items():
-                if len(file.content) <= MAX_TEXT and b"\0" not in file.content:
-                    try:
-                        texts[path] = file.content.decode("utf-8")
-                    except UnicodeDecodeError:
-                        continue
-            self._files = commit, texts
-        return self._files[1]
+        tree = self.full_tree(commit)
+        if tree not in self._files:
+            while len(self._files) >= TREES_KEPT:
+                del self._files[next(iter(self._files))]
+            self._files[tree] = _texts(self.checkout(commit))
+        return self._files[tree]
 
     def changed(self, commit: str, base: str) -> frozenset[str]:
         """See History.changed."""
@@ -131,13 +130,13 @@ class GitHistory:
         return self._repository.commit_info(commit).tree
 
     def tree(self, commit: str) -> str:
-        """See History.tree."""
+        """See History.tree. Only its id: the object itself is nobody's."""
         full = self.full_tree(commit)
-        entries: Mapping[str, Entry] = self._repository.objects.tree(full)
-        if FILE_NAME not in entries:
-            return full
-        kept = {name: entry for name, entry in entries.items() if name != FILE_NAME}
-        return self._repository.objects.write_tree(kept)
+        if full not in self._measured:
+            entries: Mapping[str, Entry] = self._repository.objects.tree(full)
+            kept = {name: entry for name, entry in entries.items() if name != FILE_NAME}
+            self._measured[full] = full if len(kept) == len(entries) else tree_id(kept)
+        return self._measured[full]
 
     def parents(self, commit: str) -> tuple[str, ...]:
         """See History.parents."""
@@ -270,6 +269,16 @@ class GitHistory:
         with (self._folder / "made").open("a") as file:
             file.write(f"{commit}\n")
         self._made.add(commit)
+
+
+def _texts(files: Mapping[str, File]) -> dict[str, str]:
+    """Those that a mutator may see."""
+    texts = {}
+    for path, file in files.items():
+        if len(file.content) <= MAX_TEXT and b"\0" not in file.content:
+            with contextlib.suppress(UnicodeDecodeError):
+                texts[path] = file.content.decode("utf-8")
+    return texts
 
 
 def _replace_file(path: Path, text: str) -> None:

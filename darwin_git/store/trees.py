@@ -4,6 +4,7 @@ git's mktree accepts an entry called ``.git`` and `git archive` drops what .gita
 trees are read and written here, and every path of a genome passes `check_path`.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,6 +58,12 @@ def encode_tree(entries: Mapping[str, Entry]) -> bytes:
     return b"".join(
         b"%s %s\0%s" % (mode.encode(), raw, bytes.fromhex(oid)) for _, raw, mode, oid in rows
     )
+
+
+def tree_id(entries: Mapping[str, Entry]) -> str:
+    """The id that a tree of these entries has, without storing it."""
+    data = encode_tree(entries)
+    return hashlib.sha1(b"tree %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def parse_tree(data: bytes) -> dict[str, Entry]:

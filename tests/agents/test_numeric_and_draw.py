@@ -11,7 +11,7 @@ from darwin_git.agents.operators import (
     draw,
     numeric,
 )
-from darwin_git.agents.operators.draw import posterior
+from darwin_git.agents.operators.draw import posterior, transferred
 from darwin_git.agents.operators.genome import Genome
 from darwin_git.agents.operators.operator import NAME
 from darwin_git.ports import Outcome
@@ -132,3 +132,22 @@ def test_the_same_generator_draws_the_same() -> None:
     operators = list(CATALOGUE.values())
     one, other = (draw(operators, [], np.random.default_rng(7), k=4) for _ in range(2))
     assert one == other
+
+
+def test_one_step_of_a_setting_tells_of_the_others() -> None:
+    lower_hurt = Outcome("learning_rate-x0.37", 0.06, 0.01)
+    further = transferred("learning_rate-x2", lower_hurt)
+    assert further is not None
+    assert further[0] < 0, "lowering hurt: raising may help"
+    same = transferred("learning_rate-x0.5", lower_hurt)
+    assert same is not None
+    assert 0 < same[0] < 0.06
+    assert same[1] < further[1] + 0.05
+    named = transferred("lr_x2.5", lower_hurt)
+    assert named is not None
+    assert named[0] < 0
+    assert transferred("beta2-x2", lower_hurt) is None
+    assert transferred("rotary", lower_hurt) is None
+    crashed = transferred("learning_rate-x2.7", Outcome("learning_rate-x2", None, 0.0))
+    assert crashed is not None
+    assert crashed[0] > 0

@@ -21,6 +21,7 @@ from darwin_git.store.trees import (
     is_dot_git,
     parse_tree,
     read_tree,
+    tree_id,
 )
 
 NAMES = st.sampled_from(["a", "b", "a.b", "a-b", "ab", "é", "a0"])
@@ -226,3 +227,8 @@ def test_a_full_disk_is_said_so(repository: Repository, monkeypatch: pytest.Monk
             repository.objects.write_blob(b"some")
     assert "free disk space" in caught.value.hint
     assert repository.objects.blob(repository.objects.write_blob(b"some")) == b"some"
+
+
+def test_a_tree_has_its_id_before_it_is_stored(repository: Repository, start: str) -> None:
+    tree = repository.commit_info(start).tree
+    assert tree_id(repository.objects.tree(tree)) == tree
