@@ -319,7 +319,18 @@ def _moments(x: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in x) / (n - 1))
 
 
+# `status` says the floor, and importing scipy takes longer than all else that it does.
+_QUANTILES = {
+    (0.95, 1): 6.313751514675043,
+    (0.95, 3): 2.353363434801823,
+    (0.95, 7): 1.894578605061305,
+}
+
+
 def _quantile(probability: float, df: int) -> float:
+    known = _QUANTILES.get((probability, df))
+    if known is not None:
+        return known
     from scipy.special import stdtrit
 
     return float(stdtrit(df, probability))

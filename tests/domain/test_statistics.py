@@ -10,9 +10,10 @@ from random import Random
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 
 from darwin_git.domain.statistics import (
+    _QUANTILES,
     CertificateRule,
     CertificateStatus,
     Paired,
@@ -378,3 +379,8 @@ def test_importing_it_costs_nothing() -> None:
         "sys.exit('numpy' in sys.modules or 'scipy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_quantiles_kept_at_hand_are_scipys() -> None:
+    for (probability, df), value in _QUANTILES.items():
+        assert value == pytest.approx(t.ppf(probability, df), rel=1e-9)
