@@ -1,5 +1,6 @@
 """Which adapter fills which port: decided here, from darwin.toml, and nowhere else."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -113,6 +114,7 @@ def _laboratory(
     from darwin_git.sandbox.process import ProcessRunner
     from darwin_git.trial.corpus import prepare
     from darwin_git.trial.laboratory import Laboratory
+    from darwin_git.trial.peak import peak_of
 
     if not config.data.corpus:
         raise DarwinError(
@@ -123,9 +125,11 @@ def _laboratory(
     corpus = prepare(repository.corpus.get(config.data.corpus), cache / "data-splits")
     measurement = measurement_of(config, corpus.identity)
     runner = ProcessRunner(cache / "attempts", allow_unsandboxed=config.sandbox.allow_unsandboxed)
-    found = gpus() if config.genome.device == "cuda" else ()
+    found = gpus() if config.genome.device == "cuda" else {}
     slots = plan_slots(
-        gpus=found, threads_per_slot=config.executor.threads, most=config.executor.slots or None
+        gpus=tuple(found),
+        threads_per_slot=config.executor.threads,
+        most=config.executor.slots or None,
     )
     executor = LocalExecutor(slots, on_cancel=[runner.cancel])
     stack.push(lambda kind, error, trace: executor.close(cancel=kind is not None))
@@ -136,6 +140,14 @@ def _laboratory(
         history.checkout,
         memory_bytes=int(config.sandbox.memory_gb * (1 << 30)),
         output_bytes=int(config.sandbox.output_gb * (1 << 30)),
+        peak_flops=peak_of(
+            runner,
+            slots[0],
+            next(iter(found.values()), None) or _cpu_name(),
+            config.genome.device,
+            config.genome.dtype,
+            cache / "peak.json",
+        ),
     )
     laboratory.reap()
     measured = {
@@ -185,26 +197,38 @@ def refuse_changed(state: State, measured: Mapping[str, Any], protocol: str) -> 
     )
 
 
-def gpus() -> tuple[str, ...]:
-    """Ids of this machine's NVIDIA GPUs, without importing torch."""
+def gpus() -> dict[str, str]:
+    """Names of this machine's NVIDIA GPUs by id, without importing torch.
+
+    Raises:
+        DarwinError: none answers.
+    """
     import subprocess
 
+    query = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
     try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30)
+        rows = done.stdout.splitlines() if done.returncode == 0 else []
     except (OSError, subprocess.TimeoutExpired):
-        done = None
-    found = tuple(done.stdout.split()) if done and done.returncode == 0 else ()
+        rows = []
+    found = dict(row.split(", ", 1) for row in rows if ", " in row)
     if not found:
         raise DarwinError(
             "darwin.toml asks for cuda and no NVIDIA GPU answers",
             hint='check nvidia-smi, or set genome.device = "cpu"',
         )
     return found
+
+
+def _cpu_name() -> str:
+    """The processor's model, else the machine's kind."""
+    import platform
+
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine() or "cpu"
 
 
 class _Proposers(Mapping[str, Proposer]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from darwin_git.domain.message import merge_message
-from darwin_git.domain.names import CHAMPION, VariantName, agent_ref
+from darwin_git.domain.names import CHAMPION, LEDGER, VariantName, agent_ref
 from darwin_git.domain.outcome import Decision, Trial, joined_ideas
 from darwin_git.domain.planning import Plan, replacement
 from darwin_git.domain.population import State, apply
@@ -37,10 +37,10 @@ def refuse_occupied(world: World, state: State) -> None:
     """Stop before anything moves a branch under somebody's feet.
 
     Raises:
-        DarwinError: an agent's or the champion's branch is checked out in a work tree.
+        DarwinError: an agent's, the champion's or the ledger's branch is checked out somewhere.
     """
     occupied = world.history.occupied()
-    for ref in (CHAMPION, *(agent_ref(name) for name in state.agents)):
+    for ref in (CHAMPION, LEDGER, *(agent_ref(name) for name in state.agents)):
         if ref in occupied:
             raise DarwinError(
                 f"{ref.removeprefix('refs/heads/')} is checked out in {occupied[ref]}: moving it "

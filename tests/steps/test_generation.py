@@ -133,15 +133,36 @@ def test_an_interrupted_generation_is_finished_by_the_next_step(
     assert trained == stored, "no finished replicate is lost, none is paid twice"
 
 
-def test_a_checked_out_lineage_stops_the_step_before_it_spends(
-    started: Started, folder: Path
+@pytest.mark.parametrize("branch", ["darwin/agent/a1", "darwin/champion", "darwin/ledger"])
+def test_a_checked_out_branch_of_ours_stops_the_step_before_it_spends(
+    started: Started, folder: Path, branch: str
 ) -> None:
     world, state = started
-    git(folder, "switch", "-q", "darwin/agent/a1")
-    with pytest.raises(DarwinError, match="a1 is checked out") as caught:
+    git(folder, "switch", "-q", branch)
+    with pytest.raises(DarwinError, match=f"{branch} is checked out") as caught:
         step(world, state)
     assert "switch --detach" in caught.value.hint
     assert world.trials.trained == 8  # type: ignore[attr-defined]
+
+
+def test_a_lineage_checked_out_in_the_middle_stops_it_before_it_is_applied(
+    started: Started, folder: Path
+) -> None:
+    world, state = started
+
+    def look(what: str, **facts: Any) -> None:
+        if what == "raced":
+            git(folder, "switch", "-q", "darwin/agent/a2")
+
+    world.tell = look
+    with pytest.raises(DarwinError, match="a2 is checked out"):
+        step(world, state)
+    assert world.must_state().generation == 0
+    spent = world.trials.trained  # type: ignore[attr-defined]
+    git(folder, "switch", "-q", "main")
+    world.tell = lambda what, **facts: None
+    assert step(world, state).after.generation == 1
+    assert world.trials.trained == spent  # type: ignore[attr-defined]
 
 
 def test_a_variant_being_looked_at_is_pruned_later(
