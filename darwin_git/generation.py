@@ -14,7 +14,7 @@ from darwin_git.domain.trial import Verdict
 from darwin_git.errors import SPENT, DarwinError
 from darwin_git.steps.drive import Steps, drive
 from darwin_git.steps.race import trial
-from darwin_git.steps.settle import refuse_occupied, settle
+from darwin_git.steps.settle import refuse_moved, refuse_occupied, settle
 from darwin_git.steps.union import unions
 from darwin_git.steps.world import World
 
@@ -41,6 +41,7 @@ def step(world: World, state: State, *, control: str = "") -> Generation:
             failed (what was measured is kept, the next step goes on).
     """
     refuse_occupied(world, state)
+    refuse_moved(world, state)
     _refuse_spent(world, state)
     planned = planned_generation(world, state, control)
     world.tell("plan", plan=planned, state=state)

@@ -23,7 +23,7 @@ from darwin_git.errors import DarwinError
 from darwin_git.ports import Measured, Move
 from darwin_git.steps import measure
 from darwin_git.steps.drive import Steps, drive
-from darwin_git.steps.settle import refuse_occupied
+from darwin_git.steps.settle import refuse_moved, refuse_occupied
 from darwin_git.steps.world import World
 
 
@@ -42,6 +42,7 @@ def claim(world: World, state: State) -> Claim:
     if tip.measured == state.champion.measured:
         return Claim(agent, None)
     refuse_occupied(world, state)
+    refuse_moved(world, state)
     steps = _compared(world, state, tip.measured)
     decision, mine, theirs = drive({"certificate": steps}, world.executor)["certificate"]
     measured = world.subject(tip.measured, f"tip of {agent}")

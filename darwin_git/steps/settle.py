@@ -49,6 +49,27 @@ def refuse_occupied(world: World, state: State) -> None:
             )
 
 
+def refuse_moved(world: World, state: State) -> None:
+    """Stop where somebody else moved a branch of ours: the ledger would no longer be true.
+
+    Raises:
+        DarwinError: an agent's branch or the champion stands elsewhere than the ledger says.
+    """
+    expected = {CHAMPION: state.champion.tip}
+    expected |= {agent_ref(name): lineage.tip for name, lineage in state.agents.items()}
+    for ref, tip in expected.items():
+        found = world.history.resolve(ref)
+        if found != tip:
+            name = ref.removeprefix("refs/heads/")
+            where = "is gone" if found is None else f"was moved to {found[:12]} by hand"
+            keep = "" if found is None else f"git branch mine {found[:12]}; "
+            raise DarwinError(
+                f"{name} {where}; the ledger has it at {tip[:12]}",
+                hint=f"{keep}git branch -f {name} {tip[:12]}"
+                + ("; then darwin-git propose mine" if keep else ""),
+            )
+
+
 def select(
     state: State, trials: Sequence[Trial], rule: str, seed: int, generation: int
 ) -> dict[str, Decision]:

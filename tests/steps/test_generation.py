@@ -145,6 +145,18 @@ def test_a_checked_out_branch_of_ours_stops_the_step_before_it_spends(
     assert world.trials.trained == 8  # type: ignore[attr-defined]
 
 
+def test_a_branch_moved_by_hand_is_named_with_the_cure(started: Started, folder: Path) -> None:
+    world, state = started
+    git(folder, "switch", "-q", "darwin/agent/a3")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "By hand")
+    git(folder, "switch", "-q", "main")
+    with pytest.raises(DarwinError, match=r"darwin/agent/a3 was moved to \w+ by hand") as caught:
+        step(world, state)
+    for command in caught.value.hint.split("; ")[:2]:
+        subprocess.run(["git", "-C", str(folder), *command.split()[1:]], check=True)
+    assert step(world, state).after.generation == 1
+
+
 def test_a_lineage_checked_out_in_the_middle_stops_it_before_it_is_applied(
     started: Started, folder: Path
 ) -> None:
