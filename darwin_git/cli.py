@@ -379,7 +379,7 @@ def verify(
     from darwin_git.report import terminal
 
     with _reader() as found:
-        data = check(found.repository, found.history, commit)
+        data = check(found.repository, found.history, found.config.selection, commit)
         _print(data, as_json, terminal.verify)
     if data["faults"]:
         raise typer.Exit(FIXABLE)

@@ -7,13 +7,14 @@ branches, measurements in notes, and every step first looks for what is there al
 
 from dataclasses import dataclass
 
+from darwin_git.domain.names import VariantName
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.planning import Plan, plan
 from darwin_git.domain.population import State
 from darwin_git.domain.trial import Verdict
 from darwin_git.errors import SPENT, DarwinError
 from darwin_git.steps.drive import Steps, drive
-from darwin_git.steps.race import trial
+from darwin_git.steps.race import committed, trial
 from darwin_git.steps.settle import refuse_moved, refuse_occupied, settle
 from darwin_git.steps.union import unions
 from darwin_git.steps.world import World
@@ -75,6 +76,10 @@ def run_trials(world: World, state: State, planned: Plan) -> list[Trial]:
     """Propose, screen, train, evaluate and race every planned variant, as a pipeline for each."""
     world.in_flight.clear()
     world.drawn.clear()
+    for one in planned.trials:
+        made = committed(world, str(VariantName(planned.generation, one.slug)))
+        if made is not None:
+            world.drawn.add(made.idea)
     steps: dict[str, Steps[Trial]] = {
         one.slug: trial(world, state, planned, one, world.race) for one in planned.trials
     }

@@ -83,7 +83,7 @@ def _seconds_each(world: World, state: State) -> float:
 
 
 def _certificate_seconds(world: World, state: State) -> float:
-    rounds = -(-trainings_reserved(world) // world.executor.slots)
+    rounds = -(-trainings_reserved(world, state) // world.executor.slots)
     return rounds * _seconds_each(world, state)
 
 
@@ -110,12 +110,19 @@ def propose(wired: Wired, ref: str, target: str | None) -> Generation:
     chosen = target or state.best
     if chosen not in state.agents:
         raise DarwinError(f"{chosen!r} is no agent", hint="agents: " + ", ".join(state.agents))
+    tip = state.agents[chosen].tip
+    wired.history.files(commit)  # a link or a bad path in it is an error here, not in the step
+    if wired.repository.git.call("merge-base", tip, commit, check=False).returncode:
+        raise DarwinError(
+            f"{ref} has no history in common with {chosen}'s lineage",
+            hint=f"start your branch from the genome: git switch -c my-idea {state.baseline[:12]}",
+        )
     planned = Planned(
         slug=f"person-on-{chosen}",
         how="person",
         mutator="person",
         target=chosen,
-        parent=state.agents[chosen].tip,
+        parent=tip,
         other=commit,
         seed=0,
     )

@@ -5,26 +5,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from darwin_git.commands.read import find, must_state
+from darwin_git.config import Selection
 from darwin_git.domain import names
 from darwin_git.domain.evidence import replicate_of
 from darwin_git.domain.population import State, fold, to_json
 from darwin_git.domain.records import Record, canonical_choice, is_intact, of_kind
-from darwin_git.domain.statistics import CertificateRule, certify
+from darwin_git.domain.statistics import CertificateStatus, certify
 from darwin_git.domain.trial import Verdict
+from darwin_git.steps.world import certificate_rule
 from darwin_git.store.history import GitHistory
 from darwin_git.store.repository import Repository
 
 TOLERANCE = 1e-9
 
 
-def verify(repository: Repository, history: GitHistory, name: str | None) -> dict[str, Any]:
+def verify(
+    repository: Repository, history: GitHistory, selection: Selection, name: str | None
+) -> dict[str, Any]:
     """Everything, or one commit's certificate and tree; faults in words, none of them fatal."""
     state = must_state(history)
     checked: dict[str, int] = {}
     faults: list[str] = []
     if name is not None:
         commit = find(repository, history, name)
-        faults += _merges(repository, history, commit, state, checked, only=True)
+        faults += _merges(repository, history, selection, commit, state, checked, only=True)
     else:
         faults += _records(repository, checked)
         faults += _events(history, state, checked)
@@ -33,12 +37,12 @@ def verify(repository: Repository, history: GitHistory, name: str | None) -> dic
             if tip != state.agents[agent].tip:
                 faults.append(f"agent {agent} points at {tip}, the ledger says otherwise")
             elif tip is not None:
-                faults += _merges(repository, history, tip, state, checked)
+                faults += _merges(repository, history, selection, tip, state, checked)
         champion = history.resolve(names.CHAMPION)
         if champion != state.champion.tip:
             faults.append(f"the champion points at {champion}, the ledger says otherwise")
         elif champion is not None:
-            faults += _merges(repository, history, champion, state, checked)
+            faults += _merges(repository, history, selection, champion, state, checked)
     return {"schema": "darwin-git/verify/1", "checked": checked, "faults": faults}
 
 
@@ -67,6 +71,7 @@ def _plain(state: State) -> Any:
 def _merges(
     repository: Repository,
     history: GitHistory,
+    selection: Selection,
     tip: str,
     state: State,
     checked: dict[str, int],
@@ -88,7 +93,7 @@ def _merges(
         if repository.commit_info(measured).tree != info.tree:
             yield f"{commit[:12]} has another tree than {measured[:12]}, which was measured"
         if "Darwin-Certificate" in info.trailers:
-            yield from _certificate(history, measured, commit, checked)
+            yield from _certificate(history, selection, measured, commit, checked)
         elif "Darwin-Variant" in info.trailers:
             yield from _measured(history, measured, checked)
         if only:
@@ -109,7 +114,11 @@ def _measured(history: GitHistory, commit: str, checked: dict[str, int]) -> Iter
 
 
 def _certificate(
-    history: GitHistory, measured: str, merge: str, checked: dict[str, int]
+    history: GitHistory,
+    selection: Selection,
+    measured: str,
+    merge: str,
+    checked: dict[str, int],
 ) -> Iterator[str]:
     """The certificate follows from the replicates of both sides, recomputed from the notes."""
     found = [
@@ -136,16 +145,19 @@ def _certificate(
     if wrong:
         yield f"certificate of {measured[:12]}: its effects are not the replicates'"
         return
-    looks = tuple(sorted({certificate["n"], len(seeds)}))
-    rule = CertificateRule(seeds=looks, shares=(1.0 / len(looks),) * len(looks), late_from=1 << 30)
-    again = certify(effects, certificate["s0"], rule, 1, certificate["margin"])
-    if (
-        abs(again.mean - certificate["mean"]) > TOLERANCE
-        or certificate["p"] >= certificate["level"]
-    ):
-        yield f"certificate of {measured[:12]}: the decision does not follow from its numbers"
+    rule = certificate_rule(selection)
+    again = certify(
+        effects,
+        certificate["s0"],
+        rule,
+        certificate["number"],
+        max(certificate["margin"], rule.margin),
+    )
+    if again.status is not CertificateStatus.CERTIFIED:
+        yield f"certificate of {measured[:12]}: recomputed it says {again.sentence}"
 
 
 def _losses(records: list[Record]) -> dict[int, float]:
-    rows = [replicate_of(r) for r in of_kind(canonical_choice(records), "replicate")]
+    whole = [r for r in canonical_choice(records) if r.get("factor") == 1.0]
+    rows = [replicate_of(r) for r in of_kind(whole, "replicate")]
     return {r.seed: r.loss for r in rows if r.verdict is Verdict.OK}

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 WIDTH = 72
 MAX_BODY = 4000
+MAX_TRAILER = 4000
+"""A union of many ideas names them all."""
 _TRAILER = re.compile(r"^(\s*)([A-Za-z][A-Za-z0-9-]*\s*:)")
 
 
@@ -36,7 +38,9 @@ def one_line(text: str, limit: int = WIDTH) -> str:
 
 
 def _join(subject: str, paragraphs: list[str], trailers: Mapping[str, str]) -> str:
-    block = "\n".join(f"{key}: {one_line(value, 200)}" for key, value in trailers.items() if value)
+    block = "\n".join(
+        f"{key}: {one_line(value, MAX_TRAILER)}" for key, value in trailers.items() if value
+    )
     parts = [one_line(subject) or "(no subject)", *(p for p in paragraphs if p), block]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -160,11 +160,11 @@ def _trial(state: State, event: Event) -> State:
             mutator, wins=mutator.wins + won, tries=mutator.tries + 1
         )
     idea = event["idea"]
-    if agents[target].tip == event["parent"] and event["how"] in ("mutate", "replay"):
+    if idea and agents[target].tip == event["parent"] and event["how"] in ("mutate", "replay"):
         tried = (*agents[target].tried, idea)
         agents[target] = replace(agents[target], tried=tuple(dict.fromkeys(tried)))
     outcomes = dict(state.outcomes)
-    if counted and event["how"] == "mutate":
+    if idea and counted and event["how"] == "mutate":
         change = None if event["gain"] is None else -event["gain"]
         seen = (*outcomes.pop(idea, ()), (change, event["sd"]))
         outcomes[idea] = seen[-OUTCOMES_KEPT:]

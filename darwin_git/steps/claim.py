@@ -1,7 +1,7 @@
 """The champion's certificate: the one claim, on seeds never used before."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from darwin_git.domain.claim import Claim
@@ -27,9 +27,21 @@ from darwin_git.steps.settle import refuse_moved, refuse_occupied
 from darwin_git.steps.world import World
 
 
-def trainings_reserved(world: World) -> int:
+@dataclass(frozen=True)
+class _Compared:
+    """Both sides on the same fresh seeds; empty where the tip itself failed."""
+
+    decision: CertificateDecision
+    mine: tuple[Replicate, ...]
+    theirs: tuple[Replicate, ...]
+    used: int
+    """Fresh seeds that are no longer fresh."""
+    trainings: tuple[Replicate, ...]
+
+
+def trainings_reserved(world: World, state: State) -> int:
     """The most trainings that the next certificate can spend: both sides, every look."""
-    return 2 * world.config.selection.certificate[-1]
+    return 2 * world.claim.looks(state.certificates + 1)[-1][0]
 
 
 def claim(world: World, state: State) -> Claim:
@@ -44,46 +56,69 @@ def claim(world: World, state: State) -> Claim:
     refuse_occupied(world, state)
     refuse_moved(world, state)
     steps = _compared(world, state, tip.measured)
-    decision, mine, theirs = drive({"certificate": steps}, world.executor)["certificate"]
-    measured = world.subject(tip.measured, f"tip of {agent}")
-    final = [loss(t.final) - loss(m.final) for m, t in zip(mine, theirs, strict=True) if m.final]
-    race_gain = _race_gain(world, state, tip.measured)
+    found = drive({"certificate": steps}, world.executor)["certificate"]
+    final = [
+        loss(t.final) - loss(m.final)
+        for m, t in zip(found.mine, found.theirs, strict=True)
+        if m.final and t.final
+    ]
     outcome = Claim(
         agent,
-        decision,
-        race_gain,
+        found.decision,
+        _race_gain(world, state, tip.measured),
         sum(final) / len(final) if final else None,
-        _perplexities(theirs, mine) if final else None,
+        _perplexities(found.theirs, found.mine) if final else None,
     )
-    fields = _record(state, outcome, mine, theirs)
+    fields = _record(state, outcome, found)
     known = [r for r in world.history.records(tip.measured) if r["kind"] == "certificate"]
     if not any(r["fresh_from"] == fields["fresh_from"] for r in known):
+        measured = world.subject(tip.measured, f"tip of {agent}")
         key = measure.measurement(world, measured)
         world.history.record(Measured("certificate", measured, key, fields, state.generation))
-    _apply(world, state, outcome, fields, theirs, mine)
+    _apply(world, state, outcome, fields, found)
     world.history.fold()
     return outcome
 
 
-def _compared(
-    world: World, state: State, commit: str
-) -> Steps[tuple[CertificateDecision, list[Replicate], list[Replicate]]]:
-    """Train both sides look by look until the certificate is decided."""
+def _compared(world: World, state: State, commit: str) -> Steps[_Compared]:
+    """Train both sides look by look until the certificate is decided.
+
+    A fresh seed under which the champion fails says nothing of the tip: it is skipped for both.
+    """
     rule = world.claim
     number = state.certificates + 1
+    looks = rule.looks(number)
     tip = world.subject(commit, f"tip of {state.best}")
     champion = world.subject(state.champion.measured, "champion")
     first = measure.FRESH_SEEDS_FROM + state.fresh
+    good: list[int] = []
+    top = first
     decision: CertificateDecision | None = None
     mine: list[Replicate] = []
     theirs: list[Replicate] = []
-    for look, _ in rule.looks(number):
-        seeds = range(first, first + look)
-        mine = yield from _trained(world, tip, seeds, state.generation)
-        bad = measure.failure(mine)
-        if bad is not None:
-            return _failed(bad, look, number, rule), [r for r in mine if r.scored], []
-        theirs = yield from _trained(world, champion, seeds, state.generation)
+    spent: dict[tuple[str, int], Replicate] = {}
+    for look, _ in looks:
+        while len(good) < look:
+            wanted = range(top, top + look - len(good))
+            top = wanted.stop
+            if top - first > 2 * looks[-1][0]:
+                raise DarwinError(
+                    "the champion fails under too many fresh seeds to be compared with",
+                    hint="look at `darwin-git show champion`; the machine may be overloaded",
+                )
+            news = yield from _trained(world, tip, wanted, state.generation)
+            spent |= {("tip", r.seed): r for r in news}
+            bad = measure.failure(news)
+            if bad is not None:
+                failed = _failed(bad, look, number, rule)
+                return _Compared(failed, (), (), top - first, tuple(spent.values()))
+            olds = yield from _trained(world, champion, wanted, state.generation)
+            spent |= {("champion", r.seed): r for r in olds}
+            for new, old in zip(news, olds, strict=True):
+                if old.verdict is Verdict.OK:
+                    good.append(new.seed)
+                    mine.append(new)
+                    theirs.append(old)
         effects = [t.loss - m.loss for t, m in zip(theirs, mine, strict=True)]
         margin = max(rule.margin, 2.5 * _split_error(theirs[0], mine[0]))
         decision = certify(effects, state.s0, rule, number, margin)
@@ -91,7 +126,7 @@ def _compared(
         if decision.status is not CertificateStatus.MORE:
             break
     assert decision is not None, "a certificate has at least one look"
-    return decision, mine, theirs
+    return _Compared(decision, tuple(mine), tuple(theirs), top - first, tuple(spent.values()))
 
 
 def _trained(
@@ -101,10 +136,10 @@ def _trained(
     results = yield from measure.replicates(
         world, subject, seeds, allowance, generation, final=True
     )
-    bad = measure.failure(results)
-    if bad is not None and bad.verdict is Verdict.INFRA:
+    broken = next((r for r in results if r.verdict is Verdict.INFRA), None)
+    if broken is not None:
         raise DarwinError(
-            f"the certificate could not be measured: {bad.reason}",
+            f"the certificate could not be measured: {broken.reason}",
             hint="mend that and run `darwin-git certify`; what was trained is kept",
         )
     return results
@@ -154,18 +189,16 @@ def _perplexities(champion: Sequence[Replicate], tip: Sequence[Replicate]) -> tu
     return math.exp(means[0]), math.exp(means[1])
 
 
-def _record(
-    state: State, outcome: Claim, mine: Sequence[Replicate], theirs: Sequence[Replicate]
-) -> dict[str, Any]:
-    decision = outcome.decision
-    assert decision is not None
+def _record(state: State, outcome: Claim, found: _Compared) -> dict[str, Any]:
+    decision = found.decision
+    pairs = list(zip(found.theirs, found.mine, strict=True))
     return {
         **{k: (str(v) if k == "status" else v) for k, v in asdict(decision).items()},
         "champion": state.champion.measured,
         "number": state.certificates + 1,
         "fresh_from": measure.FRESH_SEEDS_FROM + state.fresh,
-        "seeds": [r.seed for r in mine],
-        "effects": [t.loss - m.loss for t, m in zip(theirs, mine, strict=False)],
+        "seeds": [m.seed for _, m in pairs],
+        "effects": [t.loss - m.loss for t, m in pairs],
         "s0": state.s0,
         "race": outcome.race,
         "final": outcome.final,
@@ -174,27 +207,21 @@ def _record(
 
 
 def _apply(
-    world: World,
-    state: State,
-    outcome: Claim,
-    fields: Mapping[str, Any],
-    theirs: Sequence[Replicate],
-    mine: Sequence[Replicate],
+    world: World, state: State, outcome: Claim, fields: Mapping[str, Any], found: _Compared
 ) -> None:
     """Write the certificate's events; move the champion where it is certified."""
-    decision, tip = outcome.decision, state.agents[outcome.agent]
-    assert decision is not None
-    spent = measure.spent(world, [tip.measured, state.champion.measured], state.generation)
-    fresh = (*mine, *theirs)
+    decision, tip = found.decision, state.agents[outcome.agent]
+    planned = world.claim.looks(state.certificates + 1)[-1][0]
     events: list[dict[str, Any]] = [
         {
             **fields,
             "kind": "certificate",
             "commit": tip.measured,
             "agent": outcome.agent,
-            "fresh": world.config.selection.certificate[-1],
-            "trainings": min(spent[0], len(fresh)),
-            "seconds": round(sum(r.seconds for r in fresh), 3),
+            "ideas": list(tip.ideas),
+            "fresh": max(found.used, planned),
+            "trainings": len(found.trainings),
+            "seconds": round(sum(r.seconds for r in found.trainings), 3),
         }
     ]
     moves = []
@@ -212,7 +239,7 @@ def _apply(
                 "tip": merge,
                 "measured": tip.measured,
                 "ideas": list(tip.ideas),
-                "s0": max(noise([r.loss for r in mine]), 1e-6),
+                "s0": max(noise([r.loss for r in found.mine]), 1e-6),
             }
         )
     after = state

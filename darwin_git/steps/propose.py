@@ -1,5 +1,6 @@
 """Make a variant's commits: mutation, crossover, replay, repair."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,6 +25,7 @@ class Made:
     commit: str
     idea: str
     subject: str
+    repairs: int = 0
 
 
 def author(world: World, agent: str) -> tuple[str, str]:
@@ -62,6 +64,18 @@ def may_change(path: str, genome: Genome) -> bool:
     if path == FILE_NAME or path.split("/")[-1].startswith(".git"):
         return False
     return _matches(path, genome.mutable) and not _matches(path, genome.protected)
+
+
+def forbidden(world: World, planned: Planned, commit: str) -> list[str]:
+    """Paths that a variant changed and must not, however it came about.
+
+    A person may change more than agents may, but not what is protected.
+    """
+    genome = world.config.genome
+    changed = sorted(world.history.changed(commit, planned.parent))
+    if planned.how == "person":
+        return [path for path in changed if _matches(path, genome.protected)]
+    return [path for path in changed if not may_change(path, genome)]
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
@@ -113,12 +127,18 @@ def commit(world: World, plan: Plan, planned: Planned, proposal: Proposal) -> Ma
             proposal.subject,
             proposal.hypothesis,
             proposal.expected,
-            trailers(plan, planned) | dict(proposal.trailers),
+            _own_trailers(proposal) | trailers(plan, planned),
         ),
         author(world, planned.mutator),
         trusted=world.proposers[planned.mutator].builtin and world.history.trusted(base),
     )
     return Made(oid, proposal.idea, proposal.subject)
+
+
+def _own_trailers(proposal: Proposal) -> dict[str, str]:
+    """The proposer's trailers that are well-formed; ours go over them."""
+    good = re.compile(r"Darwin-[A-Za-z]+(-[A-Za-z]+)*")
+    return {key: text for key, text in proposal.trailers.items() if good.fullmatch(key)}
 
 
 def trailers(plan: Plan, planned: Planned) -> dict[str, str]:

@@ -12,7 +12,7 @@ from darwin_git.domain.trial import Allowance, Replicate, Subject, Verdict
 from darwin_git.ports import Declined
 from darwin_git.steps import measure
 from darwin_git.steps.drive import Steps
-from darwin_git.steps.propose import Made, join, mutate, repair
+from darwin_git.steps.propose import Made, forbidden, join, mutate, repair
 from darwin_git.steps.world import World
 
 
@@ -43,8 +43,7 @@ def committed(world: World, variant: str) -> Made | None:
     if tip is None:
         return None
     subject, trailers = world.history.message(tip)
-    idea = trailers.get("Darwin-Operator") or trailers.get("Darwin-Idea") or "unnamed"
-    return Made(tip, idea, subject)
+    return Made(tip, trailers.get("Darwin-Operator") or "unnamed", subject)
 
 
 def _screened(
@@ -59,18 +58,26 @@ def _screened(
             reason = f"the same tree as {twin[:12]}"
             ended = _ended(world, planned, variant, made, Verdict.DUPLICATE, reason, "")
             return made, subject, None, ended
+        foreign = forbidden(world, planned, made.commit)
+        if foreign:
+            reason = f"it changes {foreign[0]}, which is protected"
+            ended = _ended(world, planned, variant, made, Verdict.REJECTED, reason, "rule")
+            return made, subject, None, ended
         world.in_flight[subject.tree] = variant
         reference = measure.reference(world, state.baseline)
         found = yield from measure.screen(world, subject, reference, plan.generation)
         if found.verdict is Verdict.OK:
             return made, subject, found.allowance, None
+        if found.verdict is Verdict.INFRA:
+            ended = _ended(world, planned, variant, made, Verdict.INFRA, found.reason, "")
+            return made, subject, None, ended
         answer = yield from repair(world, state, plan, planned, made, found)
         if isinstance(answer, Declined):
             ended = _ended(
                 world, planned, variant, made, found.verdict, found.reason, found.failure
             )
             return made, subject, None, ended
-        made = answer
+        made = replace(answer, repairs=made.repairs + 1)
 
 
 def _raced(
@@ -89,7 +96,7 @@ def _raced(
     baseline = world.subject(state.baseline, "baseline")
     looks = next_look(0, rule)
     children: list[Replicate] = []
-    effects: list[float] = []
+    effects: dict[int, float] = {}
     decision = RaceDecision.MORE
     while decision is RaceDecision.MORE and looks is not None:
         seeds = range(1, looks + 1)
@@ -103,12 +110,17 @@ def _raced(
         parents = yield from measure.replicates(
             world, parent, seeds, parent_allowance, plan.generation
         )
-        bad = measure.failure(parents)
-        if bad is not None:
-            reason = f"its parent could not be trained on the race's seeds: {bad.reason}"
+        broken = next((p for p in parents if p.verdict is Verdict.INFRA), None)
+        if broken is not None:
+            reason = f"its parent could not be trained on the race's seeds: {broken.reason}"
             return _ended(world, planned, subject.label, made, Verdict.INFRA, reason, "")
-        effects = [p.loss - c.loss for p, c in zip(parents, children, strict=True)]
-        decision = race(effects, state.s0, rule)
+        # A seed under which the parent fails says nothing of the difference: it is left out.
+        pairs = [(p, c) for p, c in zip(parents, children, strict=True) if p.verdict is Verdict.OK]
+        if not pairs:
+            reason = "its parent fails under the race's seeds: nothing to compare with"
+            return _ended(world, planned, subject.label, made, Verdict.STOPPED, reason, "")
+        effects = {c.seed: p.loss - c.loss for p, c in pairs}
+        decision = race(list(effects.values()), state.s0, rule)
         looks = next_look(looks, rule)
     bases = yield from measure.replicates(
         world,
@@ -125,14 +137,15 @@ def _raced(
         idea=made.idea,
         subject=made.subject,
         verdict=Verdict.OK,
-        effects=dict(enumerate(effects, start=1)),
-        gain=sum(effects) / len(effects),
-        sd=_standard_error(effects, state.s0),
+        repairs=made.repairs,
+        effects=effects,
+        gain=sum(effects.values()) / len(effects),
+        sd=_standard_error(list(effects.values()), state.s0),
         total_gain=sum(total) / len(total),
         loss=sum(c.loss for c in children) / len(children),
         mfu=_mean_mfu(children),
         won=decision is RaceDecision.MERGE,
-        parked=decision is RaceDecision.PARK,
+        parked=decision in (RaceDecision.PARK, RaceDecision.MORE),
         trainings=len(children),
         seconds=_seconds(children),
     )
@@ -184,6 +197,7 @@ def _ended(
         verdict=verdict,
         reason=reason,
         failure=failure,
+        repairs=made.repairs if made else 0,
     )
     world.tell("ended", variant=variant, trial=ended)
     return ended

@@ -89,7 +89,9 @@ def select(
         winners = [
             t for t in trials if t.won and t.planned.target == target and t.planned.how != "mix"
         ]
-        candidates = [Candidate(t.planned.slug, t.loss, t.mfu, t.gain or 0.0) for t in winners]
+        candidates = [
+            Candidate(t.planned.slug, -t.total_gain, t.mfu, t.gain or 0.0) for t in winners
+        ]
         chosen = {c.name for c in RULES[rule](candidates, 1, rng)}
         for t in winners:
             slug = t.planned.slug
@@ -109,7 +111,7 @@ def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> S
     _record_verdicts(world, plan, trials, decisions)
     for t in ordered:
         if decisions[t.planned.slug] is Decision.ADOPT:
-            _adopt(world, draft, t, _name(plan, t))
+            _adopt(world, draft, t, _name(plan, t), _ideas(state, trials, t))
     _keep_stones(world, draft, plan)
     _archive(world, draft, plan, trials)
     commits = [t.commit for t in trials if t.commit] + [state.baseline]
@@ -167,7 +169,14 @@ def _record_verdicts(
     world.history.record(*made)
 
 
-def _adopt(world: World, draft: _Draft, t: Trial, variant: str) -> None:
+def _ideas(state: State, trials: Sequence[Trial], t: Trial) -> tuple[str, ...]:
+    """The ideas in a trial's tree: its parent's (for a union perhaps another winner's), its own."""
+    parent = next((one for one in trials if one.commit == t.planned.parent), None)
+    before = state.agents[t.planned.target].ideas
+    return joined_ideas(before, (parent.idea,) if parent else (), (t.idea,))
+
+
+def _adopt(world: World, draft: _Draft, t: Trial, variant: str, ideas: tuple[str, ...]) -> None:
     """An adopting merge: parents (branch tip, measured commit), exactly the measured tree."""
     lineage = draft.state.agents[t.planned.target]
     effects = ", ".join(f"{x:+.4f}" for x in (t.effects or {}).values())
@@ -196,7 +205,8 @@ def _adopt(world: World, draft: _Draft, t: Trial, variant: str) -> None:
             "measured": t.commit,
             "variant": variant,
             "mutator": t.planned.mutator,
-            "ideas": list(joined_ideas(lineage.ideas, (t.idea,))),
+            "ideas": list(ideas),
+            "idea": t.idea,
             "gain": t.total_gain,
         }
     )

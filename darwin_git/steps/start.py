@@ -26,6 +26,7 @@ def baseline(world: World, commit: str, measured: Mapping[str, Any], seeds: int)
     Raises:
         DarwinError: the genome cannot be trained; nothing but notes was written.
     """
+    _refuse_existing(world)
     subject = world.subject(commit, "baseline")
     seeds = max(seeds, world.config.selection.race[-1], 2)
     outcome = drive({"baseline": _measured(world, subject, seeds)}, world.executor)["baseline"]
@@ -69,6 +70,17 @@ def baseline(world: World, commit: str, measured: Mapping[str, Any], seeds: int)
     )
     world.history.fold()
     return state
+
+
+def _refuse_existing(world: World) -> None:
+    """Somebody's branches where ours must go are named before anything is trained."""
+    for ref in (CHAMPION, *(agent_ref(name) for name in sorted(world.config.agents))):
+        if world.history.resolve(ref) is not None:
+            name = ref.removeprefix("refs/heads/")
+            raise DarwinError(
+                f"the branch {name} exists, and there is no baseline in this repository",
+                hint=f"git branch -m {name} old-{name.replace('/', '-')}, or work in a fresh clone",
+            )
 
 
 def _measured(

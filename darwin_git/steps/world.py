@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from darwin_git.config import Config
-from darwin_git.domain.population import State
+from darwin_git.config import Config, Selection
 from darwin_git.domain.statistics import CertificateRule, RaceRule
 from darwin_git.domain.trial import Subject
 from darwin_git.ports import Executor, History, Measured, Proposer, Trials
@@ -51,19 +50,8 @@ class World:
 
     @property
     def claim(self) -> CertificateRule:
-        """The certificate's rule; its level is shared out so that the last look keeps the most."""
-        chosen = self.config.selection
-        looks = chosen.certificate
-        early = len(looks) - 1
-        last = 1.0 if not early else 0.85 if early == 1 else 0.5
-        shares = (*((1.0 - last) / early for _ in range(early)), last)
-        return CertificateRule(
-            seeds=looks,
-            shares=shares,
-            margin=chosen.margin,
-            level=chosen.level,
-            unstable=chosen.unstable,
-        )
+        """The certificate's rule."""
+        return certificate_rule(self.config.selection)
 
     def subject(self, commit: str, label: str) -> Subject:
         """The subject that a commit is."""
@@ -74,8 +62,18 @@ class World:
             trusted=self.history.trusted(commit),
         )
 
-    def must_state(self) -> State:
-        """The population; only called where a baseline exists."""
-        state = self.history.state()
-        assert state is not None
-        return state
+
+def certificate_rule(chosen: Selection) -> CertificateRule:
+    """The rule of darwin.toml; the level is shared out so that the last look keeps the most."""
+    looks = chosen.certificate
+    early = len(looks) - 1
+    last = 1.0 if not early else 0.85 if early == 1 else 0.5
+    return CertificateRule(
+        seeds=looks,
+        shares=(*((1.0 - last) / early for _ in range(early)), last),
+        late_seeds=(*looks, 2 * looks[-1]),
+        late_shares=(*(0.5 / len(looks) for _ in looks), 0.5),
+        margin=chosen.margin,
+        level=chosen.level,
+        unstable=chosen.unstable,
+    )

@@ -21,6 +21,8 @@ from darwin_git.store.trees import Entry, tree_id
 from darwin_git.store.updateref import RefUpdate
 
 EXECUTABLE = "100755"
+SESSION = 1_000_000
+"""Records of one command at most, for their order."""
 TREES_KEPT = 64
 MAX_TEXT = 1 << 20
 """Bytes of a file that a mutator may see."""
@@ -228,7 +230,7 @@ class GitHistory:
         """See History.record."""
         made = []
         for one in measured:
-            self._seq += 1
+            self._seq = self._seq + 1 if self._seq else self._session() * SESSION + 1
             record = make_record(
                 one.kind,
                 self.island,
@@ -244,6 +246,15 @@ class GitHistory:
         for record in made:
             if record["commit"] in self._records:
                 self._records[record["commit"]].append(record)
+
+    def _session(self) -> int:
+        """Counts the commands that recorded something, so that `seq` orders their records."""
+        path = self._folder / "session"
+        known = path.read_text().strip() if path.exists() else "0"
+        number = int(known) + 1 if known.isdigit() else 1
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _replace_file(path, str(number))
+        return number
 
     def fold(self) -> None:
         """See History.fold."""
@@ -267,7 +278,7 @@ class GitHistory:
         assert self._made is not None
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "made").open("a") as file:
-            file.write(f"{commit}\n")
+            file.write(f"\n{commit}\n")  # a line that a full disk cut stays by itself
         self._made.add(commit)
 
 

@@ -61,6 +61,38 @@ def test_a_persons_branch_needs_permission_without_a_container(
     assert world.history.plan(1) is None
 
 
+def test_a_branch_that_cannot_be_a_variant_is_refused_before_the_plan(
+    started: Started, folder: Path, open_world: Any
+) -> None:
+    git(folder, "switch", "-q", "--orphan", "unrelated")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "Elsewhere")
+    git(folder, "switch", "-q", "main")
+    git(folder, "switch", "-q", "-c", "link")
+    (folder / "link.py").symlink_to("train.py")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "Link")
+    git(folder, "switch", "-q", "main")
+    world = open_world(sandbox={"allow_unsandboxed": True})
+    with pytest.raises(DarwinError, match="no history in common"):
+        evolve.propose(wire(world), "unrelated", None)
+    with pytest.raises(DarwinError, match=r"link\.py"):
+        evolve.propose(wire(world), "link", None)
+    assert world.history.plan(1) is None
+
+
+def test_a_persons_branch_may_not_change_what_is_protected(
+    started: Started, folder: Path, open_world: Any
+) -> None:
+    git(folder, "switch", "-q", "-c", "evil", "main")
+    (folder / "configurator.py").write_text("pass\n")
+    git(folder, "commit", "-qam", "Reach out")
+    git(folder, "switch", "-q", "main")
+    world = open_world(sandbox={"allow_unsandboxed": True})
+    done = evolve.propose(wire(world), "evil", None)
+    assert [t.verdict for t in done.trials] == ["rejected"]
+    assert "configurator.py" in done.trials[0].reason
+
+
 def test_pruning_archives_stepping_stones_and_deletes_nothing(
     started: Started, folder: Path
 ) -> None:
@@ -73,7 +105,7 @@ def test_pruning_archives_stepping_stones_and_deletes_nothing(
     assert evolve.prune(wired, names[:1]) == names[:1]
     assert git(folder, "rev-parse", f"refs/darwin/archive/{names[0]}") == tips[names[0]]
     assert evolve.prune(wired, []) == names[1:]
-    assert world.must_state().parked == {}
+    assert world.history.state().parked == {}
     with pytest.raises(DarwinError, match="no stepping stone"):
         evolve.prune(wired, ["0001/nobody"])
 

@@ -63,7 +63,10 @@ def test_summary_is_what_the_events_fold_to(started: Started) -> None:
     rebuilt = fold(events)
     assert rebuilt is not None
     assert to_json(rebuilt) == to_json(state)
-    assert verify(world.history._repository, world.history, None)["faults"] == []
+    assert (
+        verify(world.history._repository, world.history, world.config.selection, None)["faults"]
+        == []
+    )
 
 
 def test_gains_grow_and_a_certificate_moves_the_champion(started: Started, folder: Path) -> None:
@@ -75,13 +78,16 @@ def test_gains_grow_and_a_certificate_moves_the_champion(started: Started, folde
     claimed = claim(world, state)
     assert claimed.decision is not None
     assert claimed.decision.status == "certified"
-    after = world.must_state()
+    after = world.history.state()
     tip = git(folder, "rev-parse", "darwin/champion")
     assert tip == after.champion.tip
     assert after.champion.measured == best.measured
     assert git(folder, "rev-parse", f"{tip}^1") == state.baseline
     assert "Darwin-Certificate: certified" in git(folder, "show", "-s", "--format=%B", tip)
-    assert verify(world.history._repository, world.history, None)["faults"] == []
+    assert (
+        verify(world.history._repository, world.history, world.config.selection, None)["faults"]
+        == []
+    )
     assert claim(world, after).decision is None, "the champion does not challenge itself"
 
 
@@ -121,11 +127,14 @@ def test_an_interrupted_generation_is_finished_by_the_next_step(
     except Stop:
         spent = world.trials.trained  # type: ignore[attr-defined]
         world = open_world()
-        state = world.must_state()
+        state = world.history.state()
         step(world, state)
-    after = world.must_state()
+    after = world.history.state()
     assert after.generation == 1
-    assert verify(world.history._repository, world.history, None)["faults"] == []
+    assert (
+        verify(world.history._repository, world.history, world.config.selection, None)["faults"]
+        == []
+    )
     stored = sum(
         len(of_kind(records, "replicate")) for _, records in world.history._repository.notes.all()
     )
@@ -169,7 +178,7 @@ def test_a_lineage_checked_out_in_the_middle_stops_it_before_it_is_applied(
     world.tell = look
     with pytest.raises(DarwinError, match="a2 is checked out"):
         step(world, state)
-    assert world.must_state().generation == 0
+    assert world.history.state().generation == 0
     spent = world.trials.trained  # type: ignore[attr-defined]
     git(folder, "switch", "-q", "main")
     world.tell = lambda what, **facts: None
