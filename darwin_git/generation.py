@@ -13,6 +13,7 @@ from darwin_git.domain.planning import Plan, plan
 from darwin_git.domain.population import State
 from darwin_git.domain.trial import Verdict
 from darwin_git.errors import SPENT, DarwinError
+from darwin_git.ports import Outcome
 from darwin_git.steps.drive import Steps, drive
 from darwin_git.steps.race import committed, trial
 from darwin_git.steps.settle import refuse_moved, refuse_occupied, settle
@@ -76,6 +77,9 @@ def run_trials(world: World, state: State, planned: Plan) -> list[Trial]:
     """Propose, screen, train, evaluate and race every planned variant, as a pipeline for each."""
     world.in_flight.clear()
     world.drawn.clear()
+    world.outcomes = tuple(
+        Outcome(idea, change, sd) for idea, seen in state.outcomes.items() for change, sd in seen
+    )
     for one in planned.trials:
         made = committed(world, str(VariantName(planned.generation, one.slug)))
         if made is not None:

@@ -5,7 +5,7 @@ folded. `summary.json` is the serialised state, so a command needs to read one s
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SCHEMA = "darwin-git/summary/1"
@@ -278,8 +278,15 @@ def _count(counts: Mapping[str, int], key: str) -> dict[str, int]:
 
 
 def to_json(state: State) -> dict[str, Any]:
-    """The summary's JSON object."""
-    return {"schema": SCHEMA, **asdict(state)}
+    """The summary's JSON object. By hand: `asdict` copies every value, a millisecond a variant."""
+    return {
+        "schema": SCHEMA,
+        **state.__dict__,
+        "agents": {name: one.__dict__ for name, one in state.agents.items()},
+        "parked": {name: one.__dict__ for name, one in state.parked.items()},
+        "champion": state.champion.__dict__,
+        "totals": state.totals.__dict__,
+    }
 
 
 def from_json(data: Mapping[str, Any]) -> State:

@@ -66,8 +66,9 @@ def make_record(
         "identity": identity,
     }
     # What is kept is what a reader will get back: tuples become lists.
-    kept: Record = json.loads(canonical_json(record))
-    kept["id"] = record_id(kept)
+    text = canonical_json(record)
+    kept: Record = json.loads(text)
+    kept["id"] = hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
     return kept
 
 

@@ -87,6 +87,8 @@ class Allowance:
         wall_ratio: seconds per token over the baseline's.
         tokens: training tokens granted to one replicate.
         block_size: the context length that the scored windows have: the baseline's.
+        deviation: largest deviation of a log-probability that the baseline's own smoke run showed
+            in the prefix probe, in nats: the probes' tolerance follows it.
     """
 
     parameters: int
@@ -96,6 +98,7 @@ class Allowance:
     wall_ratio: float
     tokens: int
     block_size: int
+    deviation: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ and hands every result to `keep` in the main thread before the trial goes on: wh
 durable first, and only the main thread writes to git.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +31,10 @@ Steps = Generator[Sequence[Call], list[Any], R]
 """A trial: yields calls, is sent their results in order, returns its outcome."""
 
 
+Pending = dict[Future[Any], tuple[str, int, Call]]
+"""What runs: the trial's name, the call's place in its yield, the call."""
+
+
 @dataclass
 class _Trial:
     steps: Steps[Any]
@@ -43,7 +50,7 @@ def drive(trials: Mapping[str, Steps[R]], executor: Executor) -> dict[str, R]:
     have ended are still kept; the rest is the executor's to cancel.
     """
     outcomes: dict[str, R] = {}
-    pending: dict[Future[Any], tuple[str, int, Call]] = {}
+    pending: Pending = {}
     proposers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="propose")
     nobody = Slot(number=-1, cpus=())
     running: dict[str, _Trial] = {}
@@ -73,9 +80,9 @@ def drive(trials: Mapping[str, Steps[R]], executor: Executor) -> dict[str, R]:
             del running[name]
 
     def keep(future: Future[Any]) -> None:
-        name, index, call = pending.pop(future)
+        name, index, _ = pending[future]
         result = future.result()
-        call.keep(result)
+        _keep_once(future, pending)
         trial = running[name]
         trial.results[index] = result
         trial.waiting -= 1
@@ -98,7 +105,39 @@ def drive(trials: Mapping[str, Steps[R]], executor: Executor) -> dict[str, R]:
     return {name: outcomes[name] for name in trials}
 
 
-def _keep_what_ended(pending: Mapping[Future[Any], tuple[str, int, Call]]) -> None:
-    for future, (_, _, call) in list(pending.items()):
+def _keep_what_ended(pending: Pending) -> None:
+    for future in list(pending):
         if future.done() and not future.cancelled() and future.exception() is None:
-            call.keep(future.result())
+            _keep_once(future, pending)
+
+
+def _keep_once(future: Future[Any], pending: Pending) -> None:
+    """Keep a result and forget the future: a second record of one training would look like two.
+
+    Where `keep` fails it is not tried again: it may have failed after the record was durable.
+    """
+    with _uninterrupted():
+        try:
+            pending[future][2].keep(future.result())
+        finally:
+            del pending[future]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread only
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

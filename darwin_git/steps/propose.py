@@ -13,7 +13,7 @@ from darwin_git.domain.outcome import joined_ideas
 from darwin_git.domain.planning import Plan, Planned
 from darwin_git.domain.population import State
 from darwin_git.domain.trial import Screened
-from darwin_git.ports import Assignment, Declined, Outcome, Proposal
+from darwin_git.ports import Assignment, Declined, Proposal
 from darwin_git.steps.drive import Call, Steps
 from darwin_git.steps.world import World
 
@@ -48,11 +48,7 @@ def assignment(world: World, state: State, plan: Plan, planned: Planned) -> Assi
         train=genome.train,
         frozen=FROZEN | frozenset(genome.overrides),
         seed=planned.seed,
-        outcomes=[
-            Outcome(idea, change, sd)
-            for idea, seen in state.outcomes.items()
-            for change, sd in seen
-        ],
+        outcomes=world.outcomes,
         tried=frozenset(target.tried) | frozenset(world.drawn),
         present=frozenset(joined_ideas(target.ideas, best.ideas)),
         control=plan.control,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from darwin_git.config import Config, Selection
 from darwin_git.domain.statistics import CertificateRule, RaceRule
 from darwin_git.domain.trial import Subject
-from darwin_git.ports import Executor, History, Measured, Proposer, Trials
+from darwin_git.ports import Executor, History, Measured, Outcome, Proposer, Trials
 
 
 class Listener(Protocol):
@@ -33,6 +33,8 @@ class World:
     """Measured tree -> variant now being tried."""
     screens: dict[str, Measured] = field(default_factory=dict)
     """Screens by commit that go into git with the first replicate."""
+    outcomes: tuple[Outcome, ...] = ()
+    """What the run has seen, for this generation's proposers."""
     drawn: set[str] = field(default_factory=set)
     """Ideas drawn in this generation."""
 

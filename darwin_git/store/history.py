@@ -36,6 +36,7 @@ class GitHistory:
         self._folder = repository.git.common_dir / "darwin"
         repository.notes.summarise = summary_note
         self._seq = 0
+        self._tips: dict[int, dict[str, str]] = {}
         self._island = ""
         self._made: set[str] | None = None
         self._trees: dict[str, str] | None = None
@@ -91,6 +92,7 @@ class GitHistory:
         """See History.settle."""
         path = ledger.population_path(generation)
         lines = [canonical_json(event) for event in events]
+        self._tips.clear()
         summary = json.dumps(to_json(state), sort_keys=True) + "\n"
         self._repository.transition(
             [RefUpdate(move.ref, move.old, move.new) for move in moves],
@@ -179,7 +181,9 @@ class GitHistory:
         oid = self._repository.commit(tree, parents, message, author)
         if trusted:
             self.trust(oid)
-        self._repository.publish([RefUpdate(ref, self.resolve(ref), oid)])
+        old = self.tip(variant) and self.resolve(ref)
+        self._repository.publish([RefUpdate(ref, old, oid)])
+        self._tips[names.VariantName.parse(variant).generation][ref] = oid
         if self._trees is not None:
             self._trees.setdefault(tree, oid)
         return oid
@@ -208,7 +212,13 @@ class GitHistory:
     def tip(self, variant: str) -> str | None:
         """See History.tip."""
         name = names.VariantName.parse(variant)
-        return self.resolve(name.ref) or self.resolve(name.archive_ref)
+        generation = name.generation
+        if generation not in self._tips:
+            folder = f"{generation:04d}/"
+            refs = self._repository.refs(names.ARCHIVE + folder, names.VARIANTS + folder)
+            self._tips = {generation: refs}
+        tips = self._tips[generation]
+        return tips.get(name.ref) or tips.get(name.archive_ref)
 
     def resolve(self, ref: str) -> str | None:
         """See History.resolve."""

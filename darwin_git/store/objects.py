@@ -170,18 +170,14 @@ def clean_person(text: str) -> str:
     return "".join(c for c in text if c.isprintable() and c not in "<>").strip(" .,:;\"'")
 
 
+# C0 but tab and newline; DEL and C1 drive terminals; bidirectional overrides make a log show what
+# is not there.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def clean_message(text: str) -> str:
     """A commit message without control characters but newline and tab, ending in one newline."""
-    kept = "".join(
-        c for c in text.replace("\r\n", "\n") if c in "\n\t" or (ord(c) >= 32 and not _control(c))
-    )
-    return kept.strip("\n") + "\n"
-
-
-def _control(char: str) -> bool:
-    # DEL and C1 drive terminals; bidirectional overrides make a log show what is not there.
-    code = ord(char)
-    return 0x7F <= code <= 0x9F or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return _CONTROL.sub("", text.replace("\r\n", "\n")).strip("\n") + "\n"
 
 
 def require_commit(cat: CatFile, oid: str) -> bytes:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from darwin_git.domain import names
 from darwin_git.domain.records import Record
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     import git
 
 _LOOSE_REFS = 1000
+_REMEMBERED = 256
+
+V = TypeVar("V")
+
+
+def _remember(known: dict[str, V], key: str, value: V) -> None:
+    """Keep what never changes, the latest 256."""
+    if len(known) >= _REMEMBERED:
+        del known[next(iter(known))]
+    known[key] = value
 
 
 class Repository:
@@ -55,6 +65,8 @@ class Repository:
         self._merger = Merger(git, self.cat, self.objects)
         self._transitions = Transitions(git, self.cat, self.objects, self.ledger, self._update_ref)
         self._in_session = False
+        self._infos: dict[str, CommitInfo] = {}
+        self._listings: dict[str, dict[str, Entry]] = {}
         self.redone: Intent | None = None
 
     # --- opening ---
@@ -208,11 +220,20 @@ class Repository:
 
     def commit_info(self, oid: str) -> CommitInfo:
         """A commit's people, message and trailers."""
-        return parse_commit(oid, require_commit(self.cat, oid))
+        found = self._infos.get(oid)
+        if found is None:
+            found = parse_commit(oid, require_commit(self.cat, oid))
+            _remember(self._infos, oid, found)
+        return found
 
     def files(self, commit: str) -> dict[str, Entry]:
         """Every file of a commit by path, checked: see trees.read_tree."""
-        return read_tree(self.objects, self.commit_info(commit).tree)
+        tree = self.commit_info(commit).tree
+        found = self._listings.get(tree)
+        if found is None:
+            found = read_tree(self.objects, tree)
+            _remember(self._listings, tree, found)
+        return found
 
     def refs(self, *prefixes: str) -> dict[str, str]:
         """Object id by reference under the prefixes (all of ours by default), one process."""
