@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
+import typer.core
 
 from darwin_git import __version__
-from darwin_git.errors import BUG, DONE, FIXABLE, INTERRUPTED, DarwinError
+from darwin_git.errors import BUG, FIXABLE, INTERRUPTED, DarwinError
+from darwin_git.report.pipe import StandardOutput, silence
 
 if TYPE_CHECKING:
+    from darwin_git.store.repository import Repository
     from darwin_git.wiring import Opened, Wired
 
 FIRST = "Start here"
@@ -24,8 +27,20 @@ EVOLVE = "Evolve"
 READ = "Look"
 KEEP = "Keep order"
 
+
+class _Group(typer.core.TyperGroup):
+    """typer exits 1 in silence at every EPIPE; a child's pipe that broke is a bug of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise RuntimeError("a process of ours closed its pipe") from error
+
+
 app = typer.Typer(
     name="darwin-git",
+    cls=_Group,
     help="Evolve the training code of a GPT, with git as the only database.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,7 +53,6 @@ app = typer.Typer(
 class Where:
     """The options before the command."""
 
-    folder: Path = Path()
     quiet: bool = False
     wait: float = 0.0
 
@@ -60,7 +74,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def options(
     folder: Annotated[
-        Path, typer.Option("-C", metavar="DIR", help="Work in this repository.")
+        Path, typer.Option("-C", metavar="DIR", help="Run as if started in DIR.")
     ] = Path(),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
     wait: Annotated[
@@ -71,30 +85,25 @@ def options(
     ] = False,
 ) -> None:
     """Options for every command."""
-    _where.folder, _where.quiet, _where.wait = folder, quiet, wait
+    _where.quiet, _where.wait = quiet, wait
     if not folder.is_dir():
         raise DarwinError(f"{folder} is no folder", hint="-C names a repository's folder")
+    os.chdir(folder)
 
 
 def _print(
     data: Mapping[str, Any], as_json: bool, render: Callable[[Mapping[str, Any]], str]
 ) -> None:
-    if as_json:
-        print(json.dumps(data, indent=1, default=str))
-    else:
-        print(_printable(render(data)))
+    from darwin_git.report.terminal import printable
 
-
-def _printable(text: str) -> str:
-    """Without control characters: names and logs may come from a model."""
-    return "".join(c for c in text if c == "\n" or c.isprintable())
+    print(json.dumps(data, indent=1, default=str) if as_json else printable(render(data)))
 
 
 @contextmanager
 def _reader() -> "Iterator[Opened]":
     from darwin_git.wiring import opened
 
-    with opened(_where.folder) as found:
+    with opened(Path.cwd()) as found:
         yield found
 
 
@@ -103,8 +112,18 @@ def _spender(command: str) -> "Iterator[Wired]":
     from darwin_git.report.live import Lines
     from darwin_git.wiring import wired
 
-    with wired(_where.folder, Lines(quiet=_where.quiet), _where.wait, command) as found:
+    with wired(Path.cwd(), Lines(quiet=_where.quiet), _where.wait, command) as found:
         yield found
+
+
+def _mention(repository: "Repository") -> None:
+    """What is no obstacle, a line each on stderr."""
+    from darwin_git.commands.mentions import mentions
+    from darwin_git.report.live import Lines
+
+    tell = Lines(quiet=_where.quiet)
+    for text in mentions(repository):
+        tell("note", text=text)
 
 
 # --- start here --------------------------------------------------------------------------------
@@ -112,7 +131,7 @@ def _spender(command: str) -> "Iterator[Wired]":
 
 @app.command(rich_help_panel=FIRST)
 def init(
-    directory: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR")] = None,
     genome: Annotated[
         str | None, typer.Option(metavar="PATH_OR_URL", help="Adopt this repository as it is.")
     ] = None,
@@ -126,18 +145,20 @@ def init(
 
     Example: darwin-git init first && cd first && darwin-git run -n 5
     """
-    from darwin_git.commands.setup import init as make
+    from shlex import quote
 
-    base = _where.folder
-    target = None if directory is None else base / directory
-    if directory is None and genome is None:
-        target = base
-    made = make(target, genome, data, device)
+    from darwin_git.commands.setup import init as make
+    from darwin_git.store.repository import Repository
+
+    made = make(directory, genome, data, device)
     done = "adopted" if made.adopted else "made"
-    print(f"{done} {made.folder} on {made.branch}, corpus of {made.corpus_bytes:,} bytes")
+    branch = "a detached HEAD" if made.branch == "HEAD" else made.branch
+    print(f"{done} {made.folder} on {branch}, corpus of {made.corpus_bytes:,} bytes")
     if made.adopted:
+        with Repository.open(made.folder, thorough=False) as repository:
+            _mention(repository)
         print("added darwin.toml to the work tree and the corpus under refs/darwin/data")
-    print(f"next: darwin-git -C {made.folder} run -n 3")
+    print(f"next: darwin-git -C {quote(str(made.folder))} run -n 3")
 
 
 @app.command(rich_help_panel=FIRST)
@@ -145,18 +166,29 @@ def run(
     generations: Annotated[
         int | None, typer.Option("-n", metavar="N", min=1, help="At most N generations.")
     ] = None,
-    for_: Annotated[str | None, typer.Option("--for", metavar="8h", help="This long.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="07:00", help="Until then.")] = None,
+    for_: Annotated[
+        str | None,
+        typer.Option("--for", metavar="8h", help="This long, the certificate's time included."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="07:00", help="Until then, the certificate's time included."),
+    ] = None,
     control: Control = "",
+    as_json: Json = False,
 ) -> None:
     """Baseline if missing, generations, one certificate at the end.
+
+    Ends after -n generations or when the time of --for or --until is up,
+    whichever is first; with exit code 5 where budget.device_hours is spent.
+    The same command goes on where an interrupted one was.
 
     Example: darwin-git run --until 07:00
     """
     from datetime import datetime
 
-    from darwin_git.commands import evolve
-    from darwin_git.report.terminal import claim as claim_text
+    from darwin_git.commands import evolve, outcome
+    from darwin_git.report import certificates
 
     if generations is None and for_ is None and until is None:
         raise DarwinError("run until when?", hint="give -n 5, --for 8h or --until 07:00")
@@ -164,11 +196,11 @@ def run(
     left = evolve.deadline_of(for_, until, datetime.now().astimezone())
     began = evolve.clock()
     with _spender("run") as wired:
+        if wired.history.state() is None:
+            _mention(wired.repository)
         deadline = None if left is None else began + left
         done = evolve.run(wired, generations, deadline, control)
-    print(f"{len(done.generations)} generations" + (f"; {done.ended}" if done.ended else ""))
-    if done.claim is not None:
-        print(claim_text(done.claim))
+    _print(outcome.ran(done), as_json, certificates.run)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
@@ -207,7 +239,7 @@ def doctor(as_json: Json = False) -> None:
     from darwin_git.commands.doctor import examine
     from darwin_git.report import terminal
 
-    data = examine(_where.folder)
+    data = examine(Path.cwd())
     _print(data, as_json, terminal.doctor)
     if not data["healthy"]:
         raise typer.Exit(FIXABLE)
@@ -215,7 +247,9 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=EVOLVE)
 def baseline(
-    seeds: Annotated[int | None, typer.Option(min=2, help="Trainings; 8 by default.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Trainings; population.baseline_seeds by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the genome at HEAD and its noise; make the population's branches."""
@@ -223,6 +257,8 @@ def baseline(
     from darwin_git.report import terminal
 
     with _spender("baseline") as wired:
+        if wired.history.state() is None:
+            _mention(wired.repository)
         evolve.baseline(wired, seeds)
         _print(read.status(wired.repository, wired.history), as_json, terminal.status)
 
@@ -242,10 +278,17 @@ def step(control: Control = "", as_json: Json = False) -> None:
 @app.command(rich_help_panel=EVOLVE)
 def propose(
     ref: Annotated[str, typer.Argument(metavar="REF")],
-    target: Annotated[str | None, typer.Option("--on", help="The lineage to join.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--on", metavar="AGENT", help="The lineage to join; the best by default."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enter your branch as a variant; it is measured like any other."""
+    """Measure your branch as a variant, in a generation of its own.
+
+    It is decided like any other: adopted into the lineage where it wins. Needs
+    sandbox.allow_unsandboxed = true, since the process runner is no wall.
+    """
     from darwin_git.commands import evolve, read
     from darwin_git.report import terminal
 
@@ -255,13 +298,13 @@ def propose(
 
 
 @app.command(rich_help_panel=EVOLVE)
-def certify() -> None:
-    """The best tip against the champion, on fresh seeds."""
-    from darwin_git.commands import evolve
-    from darwin_git.report.terminal import claim as claim_text
+def certify(as_json: Json = False) -> None:
+    """The best tip against the champion, on fresh seeds; moves the champion where it is proved."""
+    from darwin_git.commands import evolve, outcome
+    from darwin_git.report import certificates
 
     with _spender("certify") as wired:
-        print(claim_text(evolve.certify(wired)))
+        _print(outcome.certified(evolve.certify(wired)), as_json, certificates.claim)
 
 
 # --- look --------------------------------------------------------------------------------------
@@ -302,19 +345,20 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """What a variant changed, by your git diff and pager."""
-    from darwin_git.commands import read
+    from darwin_git.commands.diff import diff as command_of
+    from darwin_git.commands.diff import diff_data, run_git
 
     with _reader() as found:
-        command = read.diff(found.repository, found.history, name, other)
+        command = command_of(found.repository, found.history, name, other)
         if as_json:
-            print(json.dumps(read.diff_data(command, found.repository), indent=1))
+            print(json.dumps(diff_data(command, found.repository), indent=1))
             return
-    raise typer.Exit(read.run_git(command))
+    raise typer.Exit(run_git(command))
 
 
 @app.command(rich_help_panel=READ)
 def lineage(
-    agent: Annotated[str | None, typer.Argument(metavar="[AGENT]")] = None, as_json: Json = False
+    agent: Annotated[str | None, typer.Argument(metavar="AGENT")] = None, as_json: Json = False
 ) -> None:
     """How every lineage and the champion came to be."""
     from darwin_git.commands import read
@@ -333,6 +377,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Instead of stdout.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --to json.")] = False,
 ) -> None:
     """Every replicate or trial as rows."""
     from darwin_git.commands import read
@@ -340,9 +385,10 @@ def export(
 
     with _reader() as found:
         data = read.export(found.repository, found.history)
-    text = json.dumps(data, indent=1) + "\n" if to == "json" else to_csv(data[what])
+    json_wanted = as_json or to == "json"
+    text = json.dumps(data, indent=1) + "\n" if json_wanted else to_csv(data[what])
     if out is None:
-        sys.stdout.write(text)
+        print(text, end="")
         return
     try:
         temporary = out.with_name(f".{out.name}.{os.getpid()}")
@@ -352,7 +398,8 @@ def export(
         raise DarwinError(
             f"{out} cannot be written: {error.strerror}", hint="choose another file"
         ) from None
-    print(f"{out}: {len(data[what])} {what}", file=sys.stderr)
+    rows = ("replicates", "trials") if json_wanted else (what,)
+    print(f"{out}: " + ", ".join(f"{len(data[one])} {one}" for one in rows), file=sys.stderr)
 
 
 @app.command(rich_help_panel=READ)
@@ -364,7 +411,7 @@ def config(
     from darwin_git.commands.settings import effective
     from darwin_git.report import terminal
 
-    _print(effective(_where.folder, defaults), as_json, terminal.config)
+    _print(effective(Path.cwd(), defaults), as_json, terminal.config)
 
 
 # --- keep order --------------------------------------------------------------------------------
@@ -372,7 +419,7 @@ def config(
 
 @app.command(rich_help_panel=KEEP)
 def verify(
-    commit: Annotated[str | None, typer.Argument(metavar="[COMMIT]")] = None, as_json: Json = False
+    commit: Annotated[str | None, typer.Argument(metavar="COMMIT")] = None, as_json: Json = False
 ) -> None:
     """Check references, trees, records and certificates against each other."""
     from darwin_git.commands.verify import verify as check
@@ -387,7 +434,7 @@ def verify(
 
 @app.command(rich_help_panel=KEEP)
 def prune(
-    variants: Annotated[list[str] | None, typer.Argument(metavar="[VARIANT]...")] = None,
+    variants: Annotated[list[str] | None, typer.Argument(metavar="VARIANT")] = None,
     as_json: Json = False,
 ) -> None:
     """Archive stepping stones (all, or the named ones); nothing is deleted."""
@@ -415,8 +462,13 @@ def main() -> None:
     """Console script: every exception ends here, in words and an exit code."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    if sys.stdout is not None:
+        sys.stdout = cast(TextIO, StandardOutput(sys.stdout))
     try:
-        app()
+        try:
+            app()
+        finally:
+            _flush()
     except DarwinError as error:
         _complain(error.message, error.hint)
         sys.exit(error.exit_code)
@@ -425,10 +477,6 @@ def main() -> None:
             "interrupted: every finished replicate is kept", "the same command goes on from there"
         )
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
     except OSError as error:
         if error.errno is None or error.errno not in _FIXABLE_ERRNO:
             _bug(error)
@@ -439,14 +487,27 @@ def main() -> None:
         _bug(error)
 
 
+def _flush() -> None:
+    """Say what is still buffered, here, where it can go wrong in words."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)  # else it fails again, without words, when Python ends
+        raise
+
+
 _FIXABLE_ERRNO = frozenset({1, 13, 28, 30, 122})
 """EPERM, EACCES, ENOSPC, EROFS, EDQUOT."""
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"darwin-git: {_printable(message)}", file=sys.stderr)
+    from darwin_git.report.terminal import printable
+
+    print(f"darwin-git: {printable(message)}", file=sys.stderr)
     if hint:
-        print(f"  -> {_printable(hint)}", file=sys.stderr)
+        print(f"  -> {printable(hint)}", file=sys.stderr)
 
 
 def _bug(error: BaseException) -> None:

@@ -4,17 +4,35 @@ Order of precedence: the file, then ``DARWIN_SECTION__KEY`` in the environment, 
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from darwin_git.domain.selection import RULES
 from darwin_git.errors import DarwinError
 
 FILE_NAME = "darwin.toml"
+FAMILIES = frozenset(
+    {"model", "init", "optimizer", "schedule", "data", "batch", "regularisation", "compute"}
+)
+"""Of the built-in operators; a test holds them to agents/operators, which is not imported here."""
 AGENT_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 _SECRET_KEY = re.compile(r"(?i)(api_?key|secret|password|passwd|credential|access_?token)$")
 _SECRET_VALUE = re.compile(r"^(sk-|ghp_|github_pat_|glpat-|xox[bp]-)\S{8,}")
@@ -33,7 +51,6 @@ class Section(BaseModel):
 class Genome(Section):
     """What is evolved and how it is trained."""
 
-    contract: Literal["nanogpt"] = "nanogpt"
     train: tuple[str, ...] = ("train.py", "config/tiny_cpu.py")
     model: str = "model.py"
     mutable: tuple[str, ...] = ("*.py", "config/*.py")
@@ -86,6 +103,13 @@ class Agent(Section):
     kind: Literal["catalogue"] = "catalogue"
     families: tuple[str, ...] = ()
 
+    @field_validator("families")
+    @classmethod
+    def _families_are_known(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        for family in families:
+            _known("family", family, sorted(FAMILIES))
+        return families
+
 
 class Selection(Section):
     """Deciding under noise; facts and error rates stand in ARCHITECTURE.md."""
@@ -102,6 +126,20 @@ class Selection(Section):
     margin: float = Field(default=0.002, ge=0)
     level: float = Field(default=0.05, gt=0, lt=0.5)
     unstable: float = Field(default=3.0, gt=0)
+
+    @field_validator("rule")
+    @classmethod
+    def _rule_is_known(cls, rule: str) -> str:
+        _known("rule", rule, list(RULES))
+        return rule
+
+    @model_validator(mode="after")
+    def _dropping_is_not_merging(self) -> Self:
+        if self.race_drop > self.race_merge:
+            raise ValueError(
+                f"race_drop = {self.race_drop} must not be above race_merge = {self.race_merge}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _looks_grow(self) -> Self:
@@ -186,6 +224,11 @@ def load(folder: Path) -> Config:
     faults = [f"{place}: secrets come from the environment" for place in _secrets(raw)]
     try:
         config = Config(**raw)
+    except SettingsError as error:
+        raise DarwinError(
+            f"{_variable(error)} in the environment is not JSON",
+            hint="lists and tables are written as JSON there: DARWIN_SELECTION__RACE='[1, 2]'",
+        ) from None
     except ValidationError as error:
         faults += [_fault(dict(one)) for one in error.errors()]
     if faults:
@@ -194,6 +237,22 @@ def load(folder: Path) -> Config:
             hint="correct them; `darwin-git config --defaults` prints every key with its default",
         )
     return config
+
+
+def _known(what: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} {name!r} is unknown; there are {', '.join(known)}")
+
+
+def _variable(error: SettingsError) -> str:
+    """Which variable's text is no JSON: the settings say the section only, the parser the text."""
+    text = getattr(error.__cause__, "doc", None)
+    ours = [name for name, value in os.environ.items() if value == text and _is_ours(name)]
+    return min(ours, default="a DARWIN_ variable")
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith("DARWIN_")
 
 
 def _secrets(table: Mapping[str, Any], place: str = "") -> Iterator[str]:
@@ -208,6 +267,9 @@ def _secrets(table: Mapping[str, Any], place: str = "") -> Iterator[str]:
 def _fault(error: dict[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
     name = ".".join(place)
+    variable = f"DARWIN_{'__'.join(place)}".upper()
+    if place and variable in map(str.upper, os.environ):
+        name += f" ({variable} in the environment)"
     if error["type"] != "extra_forbidden":
         message = str(error["msg"]).removeprefix("Value error, ")
         return f"{name}: {message}" if name else message

@@ -16,6 +16,7 @@ from darwin_git.errors import DarwinError
 from darwin_git.ports import Proposer
 from darwin_git.steps.world import Listener, World
 from darwin_git.store.history import GitHistory
+from darwin_git.store.objects import read_identity
 from darwin_git.store.repository import Repository
 
 
@@ -80,18 +81,21 @@ def wired(folder: Path, tell: Listener, wait: float, command: str) -> Iterator[W
     """Take the lock, finish what a killed command left, and wire the world.
 
     Raises:
-        DarwinError: the lock is held, darwin.toml is wrong, or a measured key changed since the
-            baseline.
+        DarwinError: the lock is held, darwin.toml is wrong, nobody would be a commit's committer,
+            or the agents or a measured key changed since the baseline.
     """
     with ExitStack() as stack:
         repository = stack.enter_context(Repository.open(folder))
         config = load(work_tree(repository))
+        read_identity(repository.git, "COMMITTER")  # asked before anything is spent
         history = GitHistory(repository)  # first: the session folds what a killed command left
         stack.enter_context(repository.session(wait, command))
         if repository.redone is not None:
             tell("note", text=f"finished what was interrupted: {repository.redone.message}")
-        trials, executor, measured = _laboratory(repository, history, config, stack)
         state = history.state()
+        if state is not None:
+            refuse_agents(state, config)
+        trials, executor, measured = _laboratory(repository, history, config, stack)
         if state is not None:
             refuse_changed(state, measured, trials.protocol)
         world = World(
@@ -178,6 +182,19 @@ def measurement_of(config: Config, data: str) -> Measurement:
         wall_refuse=budget.wall_refuse,
         max_parameters=budget.max_parameters,
     )
+
+
+def refuse_agents(state: State, config: Config) -> None:
+    """Every agent has a lineage since the baseline: another set of them is named and refused."""
+    was, now = set(state.agents), set(config.agents)
+    changed = [f"{name} has a lineage and is not in darwin.toml" for name in sorted(was - now)]
+    changed += [f"{name} is in darwin.toml and has no lineage" for name in sorted(now - was)]
+    if changed:
+        raise DarwinError(
+            "the agents changed since the baseline:\n  " + "\n  ".join(changed),
+            hint=f"name them {', '.join(sorted(was))} again, as in [agents.{min(was)}], or start "
+            "a new run in a fresh clone without the darwin/ references",
+        )
 
 
 def refuse_changed(state: State, measured: Mapping[str, Any], protocol: str) -> None:

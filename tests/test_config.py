@@ -1,11 +1,15 @@
 """darwin.toml: all faults at once, the nearest key, no secrets; the documented file is true."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from darwin_git.agents.operators import CATALOGUE
+from darwin_git.agents.operators.operator import Family
 from darwin_git.commands.setup import package_file
-from darwin_git.config import Config, load
+from darwin_git.config import FAMILIES, Config, load
+from darwin_git.domain.selection import RULES
 from darwin_git.errors import DarwinError
 
 
@@ -45,6 +49,13 @@ def test_all_faults_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
         ("[selection]\nrace = [4, 2]\n", "growing numbers"),
         ('[genome]\ntrain = ["../evil.py"]\n', "inside the genome"),
         ('[genome]\ntrain = ["bash"]\n', "Python script"),
+        ('[genome]\ncontract = "nanogpt"\n', "genome.contract: unknown key"),
+        (
+            '[selection]\nrule = "best"\n',
+            "selection.rule: .*'best'.*truncation, tournament, pareto",
+        ),
+        ("[selection]\nrace_drop = 0.9\n", "race_drop = 0.9 must not be above race_merge = 0.8"),
+        ('[agents.a1]\n[agents.a2]\nfamilies = ["optimiser"]\n', "'optimiser'.*optimizer, reg"),
     ],
 )
 def test_bad_values_are_named(tmp_path: Path, text: str, says: str) -> None:
@@ -59,3 +70,41 @@ def test_the_environment_overrules_the_file(
     (tmp_path / "darwin.toml").write_text("[budget]\ntokens = 5\n")
     monkeypatch.setenv("DARWIN_BUDGET__TOKENS", "7")
     assert load(tmp_path).budget.tokens == 7
+
+
+def test_every_rule_and_every_family_can_be_chosen(tmp_path: Path) -> None:
+    assert set(get_args(Family)) == FAMILIES
+    assert {operator.family for operator in CATALOGUE.values()} <= FAMILIES
+    families = ", ".join(f'"{family}"' for family in sorted(FAMILIES))
+    for rule in RULES:
+        (tmp_path / "darwin.toml").write_text(
+            f'[selection]\nrule = "{rule}"\n[agents.a1]\nfamilies = [{families}]\n[agents.a2]\n'
+        )
+        assert load(tmp_path).selection.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DARWIN_AGENTS", "x"),
+        ("DARWIN_SELECTION__RACE", "1 2"),
+        ("DARWIN_AGENTS__A1__FAMILIES", "optimizer"),
+        ("DARWIN_GENOME", "{"),
+    ],
+)
+def test_a_variable_that_is_no_json_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, text: str
+) -> None:
+    monkeypatch.setenv("DARWIN_BUDGET__TOKENS", "7")
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(DarwinError, match=f"^{variable} in the environment is not JSON$") as caught:
+        load(tmp_path)
+    assert "[1, 2]" in caught.value.hint
+
+
+def test_a_wrong_value_from_the_environment_is_not_sought_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DARWIN_BUDGET__TOKENS", "many")
+    with pytest.raises(DarwinError, match="DARWIN_BUDGET__TOKENS in the environment"):
+        load(tmp_path)

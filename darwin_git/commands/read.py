@@ -1,10 +1,10 @@
 """Readers: they return the data that `--json` prints and report/terminal.py renders."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from darwin_git.commands.moves import certified_moves
 from darwin_git.domain import names
 from darwin_git.domain.evidence import replicate_of
 from darwin_git.domain.population import State
@@ -92,12 +92,24 @@ def log(history: GitHistory, generations: int | None) -> Data:
     state = must_state(history)
     first = 0 if generations is None else max(0, state.generation + 1 - generations)
     rows = [
-        {"generation": g, **event}
+        event
         for g in range(state.generation, first - 1, -1)
-        for event in history.events(g)
+        for event in _events(history, g)
         if event["kind"] not in ("baseline", "generation")
     ]
     return {"schema": schema("log"), "events": rows}
+
+
+def _events(history: GitHistory, generation: int) -> Iterator[Data]:
+    """A generation's events; an adoption always says which idea was adopted."""
+    ideas: dict[str, str] = {}
+    for event in history.events(generation):
+        row = {"generation": generation, **event}
+        if event["kind"] == "trial":
+            ideas[event["variant"]] = event["idea"]
+        elif event["kind"] == "adopt" and "idea" not in event:  # as older ledgers are
+            row["idea"] = ideas.get(event["variant"]) or event["ideas"][-1]
+        yield row
 
 
 def find(repository: Repository, history: GitHistory, name: str) -> str:
@@ -176,50 +188,6 @@ def replicate_row(record: Record) -> Data:
     }
 
 
-def diff(repository: Repository, history: GitHistory, name: str, other: str | None) -> list[str]:
-    """The git command that shows what a variant changed, or how two commits differ."""
-    commit = find(repository, history, name)
-    if other is not None:
-        base = find(repository, history, other)
-        base, commit = commit, base
-    else:
-        parents = repository.commit_info(commit).parents
-        if not parents:
-            raise DarwinError(f"{name} has no parent", hint="name two commits to compare")
-        base = parents[0]
-        trailer = repository.commit_info(commit).trailer("Darwin-Parent")
-        if trailer and repository.commit_of(trailer):
-            base = trailer
-    return ["git", "-C", str(repository.work_tree), "diff", f"{base}..{commit}"]
-
-
-def diff_data(command: list[str], repository: Repository) -> Data:
-    """The diff as JSON: paths with added and deleted lines, and the text."""
-    base, _, commit = command[-1].partition("..")
-    stat = repository.git.run("diff", "--numstat", "-z", "--no-renames", base, commit).decode()
-    files = []
-    for row in filter(None, stat.split("\0")):
-        added, deleted, path = row.split("\t", 2)
-        files.append({"path": path, "added": _number(added), "deleted": _number(deleted)})
-    text = repository.git.run("diff", "--no-color", "--no-ext-diff", base, commit)
-    return {
-        "schema": schema("diff"),
-        "base": base,
-        "commit": commit,
-        "files": files,
-        "diff": text.decode(errors="replace"),
-    }
-
-
-def _number(text: str) -> int | None:
-    return None if text == "-" else int(text)
-
-
-def run_git(command: list[str]) -> int:
-    """Run a git reader with the user's pager and settings."""
-    return subprocess.run(command).returncode
-
-
 def lineage(history: GitHistory, agent: str | None) -> Data:
     """How every lineage (or one) and the champion came to be."""
     state = must_state(history)
@@ -228,12 +196,11 @@ def lineage(history: GitHistory, agent: str | None) -> Data:
     steps: dict[str, list[Data]] = {name: [] for name in sorted(state.agents)}
     champion: list[Data] = []
     for generation in range(state.generation + 1):
-        for event in history.events(generation):
-            row = {"generation": generation, **event}
+        for event in _events(history, generation):
             if event["kind"] in ("adopt", "replace"):
-                steps[event["agent"]].append(row)
+                steps[event["agent"]].append(event)
             elif event["kind"] in ("certificate", "champion"):
-                champion.append(row)
+                champion.append(event)
     chosen = steps if agent is None else {agent: steps[agent]}
     return {
         "schema": schema("lineage"),
@@ -249,11 +216,7 @@ def lineage(history: GitHistory, agent: str | None) -> Data:
 def report(repository: Repository, history: GitHistory) -> Data:
     """The story of the run: what was gained, by what, how sure, at what cost."""
     state = must_state(history)
-    events = [
-        {"generation": g, **event}
-        for g in range(state.generation + 1)
-        for event in history.events(g)
-    ]
+    events = [event for g in range(state.generation + 1) for event in _events(history, g)]
     trials = [event for event in events if event["kind"] == "trial"]
     certificates = [event for event in events if event["kind"] == "certificate"]
     adopted = [event for event in events if event["kind"] == "adopt"]
@@ -268,7 +231,7 @@ def report(repository: Repository, history: GitHistory) -> Data:
             "gain": best.gain,
             "perplexity_change": perplexity_change(best.gain),
         },
-        "certified": _certified(state, certificates),
+        "certified": certified_moves(state.champion.ideas, events),
         "certificate_log": certificates,
         "adopted": adopted,
         "trials": trials,
@@ -287,27 +250,6 @@ def report(repository: Repository, history: GitHistory) -> Data:
     }
 
 
-def _certified(state: State, certificates: list[Data]) -> Data | None:
-    """The sum of what certificates proved for the present champion."""
-    won = [c for c in certificates if c["status"] == "certified"]
-    if not won:
-        return None
-    last = won[-1]
-    gain = sum(c["mean"] for c in won)
-    return {
-        "ideas": list(state.champion.ideas),
-        "gain": gain,
-        "perplexity_change": perplexity_change(gain),
-        "low": last["low"],
-        "high": last["high"],
-        "moves": len(won),
-        "sentence": last["sentence"],
-        "race": last["race"],
-        "final": last["final"],
-        "final_perplexities": last["final_perplexities"],
-    }
-
-
 def _classes(failed: list[Data]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for trial in failed:
@@ -322,9 +264,9 @@ def export(repository: Repository, history: GitHistory) -> Data:
         "schema": schema("export"),
         "replicates": list(_replicates(repository)),
         "trials": [
-            {"generation": g, **event}
+            event
             for g in range(must_state(history).generation + 1)
-            for event in history.events(g)
+            for event in _events(history, g)
             if event["kind"] == "trial"
         ],
     }

@@ -166,7 +166,6 @@ def _adopt(folder: Path, corpus: bytes, device: Device) -> Initialised:
             marker = "[genome.overrides]"
             at = text.index("\n", text.index(marker)) + 1
             text = text[:at] + _CPU_SIZES.lstrip("\n") + text[at:]
-            text = text.replace("tokens = 230400", "tokens = 230400")
         _write_config(root, text, sha256, device)
         branch = repository.git.run("rev-parse", "--abbrev-ref", "HEAD").decode().strip()
         return Initialised(root, True, sha256, len(corpus), branch)

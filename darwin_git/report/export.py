@@ -24,6 +24,6 @@ def _cell(value: object) -> object:
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, sort_keys=True)
     # A cell that a spreadsheet would run as a formula is defused.
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n"):
         return "'" + value
     return "" if value is None else value

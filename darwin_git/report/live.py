@@ -7,6 +7,8 @@ from typing import Any, TextIO
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.statistics import CertificateDecision, perplexity_change
 from darwin_git.domain.trial import Replicate, Verdict, perplexity
+from darwin_git.report.pipe import silence
+from darwin_git.report.terminal import printable
 
 
 class Lines:
@@ -21,10 +23,16 @@ class Lines:
         render = _LINES.get(what)
         if render is None or self._quiet:
             return
-        text = render(facts)
-        if text:
+        text = printable(render(facts))
+        if not text:
+            return
+        try:
             self._stream.write(text + "\n")
             self._stream.flush()
+        except BrokenPipeError:
+            # Nobody reads any more: that is no reason to end a night's run.
+            self._quiet = True
+            silence(self._stream)
 
 
 def _plan(facts: Mapping[str, Any]) -> str:

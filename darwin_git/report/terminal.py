@@ -1,29 +1,14 @@
 """Readers' data as text for people. Every function takes what `--json` would print."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from darwin_git.domain.claim import Claim
-from darwin_git.domain.statistics import perplexity_change
-
-Data = Mapping[str, Any]
+from darwin_git.report.certificates import certified
+from darwin_git.report.table import Data, joined, percent, table
 
 
-def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """Columns aligned to the left, the last one free."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = []
-    for row in (head, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def percent(gain: float | None) -> str:
-    """A gain in nats per token as a change of perplexity."""
-    if gain is None:
-        return "-"
-    return f"{perplexity_change(gain):+.2f} %" if gain else "0 %"
+def printable(text: str) -> str:
+    """Without control characters: names, reasons and logs may come from a model."""
+    return "".join(c for c in text if c == "\n" or c.isprintable())
 
 
 def status(data: Data) -> str:
@@ -36,7 +21,7 @@ def status(data: Data) -> str:
         f"{data['baseline_perplexity']:.3f} over {data['noise']['seeds']} seeds",
         data["noise"]["words"],
         "",
-        f"champion: {_ideas(champion['ideas'], 'the baseline')}"
+        f"champion: {joined(champion['ideas'], 'the baseline')}"
         + (f" (certified, generation {champion['moved']})" if champion["ideas"] else ""),
         "",
         _agents(data["agents"], data["best"]),
@@ -60,15 +45,11 @@ def _agents(agents: Data, best: str) -> str:
             name + (" *" if name == best else ""),
             percent(one["gain"]),
             f"{one['wins']}/{one['tries']}",
-            _ideas(one["ideas"], "the baseline"),
+            joined(one["ideas"], "the baseline"),
         ]
         for name, one in agents.items()
     ]
     return table(rows, ["lineage", "provisional", "wins", "ideas"])
-
-
-def _ideas(ideas: Sequence[str], nothing: str) -> str:
-    return " + ".join(ideas) or nothing
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -93,7 +74,7 @@ def _event(event: Data) -> str:
         bad = f" [{event['verdict']}: {event['reason']}]" if event["verdict"] != "ok" else ""
         return f"{what}{event['idea'] or '-'}{bad}"
     if kind == "adopt":
-        return f"{event['agent']} adopts {event['ideas'][-1]} from {event['variant']}"
+        return f"{event['agent']} adopts {event['idea']} from {event['variant']}"
     if kind == "replace":
         return f"{event['agent']} takes the tree of {event['by']}"
     if kind == "archive":
@@ -101,7 +82,7 @@ def _event(event: Data) -> str:
     if kind == "certificate":
         return f"certificate {event['number']}: {event['sentence']}"
     if kind == "champion":
-        return f"champion is now {_ideas(event['ideas'], 'the baseline')}"
+        return f"champion is now {joined(event['ideas'], 'the baseline')}"
     return str(kind)
 
 
@@ -150,9 +131,9 @@ def lineage(data: Data) -> str:
         lines.append(name)
         for step in steps:
             if step["kind"] == "adopt":
-                text = f"{step['ideas'][-1]} by {step['mutator']} ({step['variant']})"
+                text = f"{step['idea']} by {step['mutator']} ({step['variant']})"
             else:
-                text = f"the tree of {step['by']}: {_ideas(step['ideas'], 'the baseline')}"
+                text = f"the tree of {step['by']}: {joined(step['ideas'], 'the baseline')}"
             lines.append(f"  {step['generation']:>3}  {percent(step['gain']):>9}  {text}")
         if not steps:
             lines.append("       the baseline still")
@@ -161,7 +142,7 @@ def lineage(data: Data) -> str:
         if step["kind"] == "certificate":
             lines.append(f"  {step['generation']:>3}  {step['sentence']}")
         else:
-            lines.append(f"  {step['generation']:>3}  {_ideas(step['ideas'], 'the baseline')}")
+            lines.append(f"  {step['generation']:>3}  {joined(step['ideas'], 'the baseline')}")
     if not data["champion"]:
         lines.append("       the baseline; no certificate yet")
     lines += ["", f"graph:  {data['graph']}", f"review: {data['review']}"]
@@ -170,45 +151,27 @@ def lineage(data: Data) -> str:
 
 def report(data: Data) -> str:
     """`report`."""
-    certified, provisional = data["certified"], data["provisional"]
-    lines = []
-    if certified:
-        lines += [
-            f"CERTIFIED    {percent(certified['gain'])} perplexity: "
-            f"{_ideas(certified['ideas'], '')}",
-            f"             {certified['sentence']}",
+    provisional = data["provisional"]
+    return "\n".join(
+        [
+            *certified(data),
+            f"PROVISIONAL  {percent(provisional['gain'])} perplexity on the race's seeds: "
+            f"{provisional['agent']} with {joined(provisional['ideas'], 'the baseline')}",
+            "",
+            status(data),
+            "",
+            "best and mean gain of the tips by generation (provisional):",
+            *(f"  {int(g):>3}  {percent(b):>9}  {percent(m):>9}" for g, b, m in data["history"]),
+            "",
+            "ideas tried:",
+            *(f"  {line}" for line in _tried(data["trials"])),
+            "",
+            _failures(data["failures"]),
+            "",
+            f"review the champion:  {data['review']}",
+            f"review the best tip:  {data['review_best']}",
         ]
-        if certified["final_perplexities"]:
-            before, after = certified["final_perplexities"]
-            lines.append(
-                f"             final split, never used to decide: perplexity {before:.3f} -> "
-                f"{after:.3f} ({percent(certified['final'])})"
-            )
-        lines.append(
-            f"             on the race's seeds it was {percent(certified['race'])}: "
-            "the difference is luck that selection picked up"
-        )
-    else:
-        tried = len(data["certificate_log"])
-        lines.append(f"CERTIFIED    nothing ({tried} certificate{'s' * (tried != 1)} so far)")
-    lines += [
-        f"PROVISIONAL  {percent(provisional['gain'])} perplexity on the race's seeds: "
-        f"{provisional['agent']} with {_ideas(provisional['ideas'], 'the baseline')}",
-        "",
-        status(data),
-        "",
-        "best and mean gain of the tips by generation (provisional):",
-        *(f"  {int(g):>3}  {percent(b):>9}  {percent(m):>9}" for g, b, m in data["history"]),
-        "",
-        "ideas tried:",
-        *(f"  {line}" for line in _tried(data["trials"])),
-        "",
-        _failures(data["failures"]),
-        "",
-        f"review the champion:  {data['review']}",
-        f"review the best tip:  {data['review_best']}",
-    ]
-    return "\n".join(lines)
+    )
 
 
 def _tried(trials: Sequence[Data]) -> list[str]:
@@ -234,20 +197,6 @@ def _failures(data: Data) -> str:
         f"failures: {data['failed']} of {data['trials']} ({100 * data['rate']:.1f} %; the paper: "
         f"{100 * data['paper_rate']:.1f} %)" + (f": {classes}" if classes else "")
     )
-
-
-def claim(claimed: Claim) -> str:
-    """The outcome of a certificate."""
-    if claimed.decision is None:
-        return "no certificate: the best tip is the champion already"
-    lines = [claimed.decision.sentence]
-    if claimed.final is not None and claimed.perplexities is not None:
-        before, after = claimed.perplexities
-        lines.append(
-            f"final split, never used to decide: perplexity {before:.3f} -> {after:.3f} "
-            f"({percent(claimed.final)})"
-        )
-    return "\n".join(lines)
 
 
 def doctor(data: Data) -> str:

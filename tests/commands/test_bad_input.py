@@ -7,15 +7,6 @@ from pathlib import Path
 
 import pytest
 
-TRAIN = (
-    "learning_rate = 1e-3\nmax_iters = 10\nblock_size = 8\nbatch_size = 2\n"
-    "gradient_accumulation_steps = 1\nexec(open('configurator.py').read())\n"
-)
-MODEL = (
-    "class GPTConfig:\n    pass\n\n\nclass GPT:\n    def __init__(self, config):\n        pass\n\n"
-    "    def forward(self, idx, targets=None):\n        pass\n"
-)
-
 
 def darwin(folder: Path, *words: str) -> tuple[int, str]:
     done = subprocess.run(
@@ -41,19 +32,6 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "objects" not in path.parts and "darwin" not in path.parts
     }
-
-
-@pytest.fixture
-def genome(tmp_path: Path) -> Path:
-    """Somebody's nanoGPT-like repository."""
-    folder = tmp_path / "genome"
-    folder.mkdir()
-    (folder / "train.py").write_text(TRAIN)
-    (folder / "model.py").write_text(MODEL)
-    (folder / "configurator.py").write_text("pass\n")
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "Start"]):
-        git(folder, *command)
-    return folder
 
 
 def test_not_a_repository(tmp_path: Path) -> None:
@@ -214,9 +192,13 @@ def test_data_too_small_is_said_before_anything_is_trained(genome: Path, tmp_pat
 
 def test_a_dirty_tree_and_a_detached_head_are_no_obstacle(genome: Path) -> None:
     git(genome, "switch", "-q", "--detach")
-    (genome / "train.py").write_text(TRAIN + "# edited\n")
+    with (genome / "train.py").open("a") as file:
+        file.write("# edited\n")
     code, text = darwin(genome, "init", "--genome", str(genome))
     assert code == 0, text
+    assert "note: 1 file has uncommitted changes, which are not part of what is measured" in text
+    assert f"note: HEAD is detached at {git(genome, 'rev-parse', 'HEAD')[:12]}" in text
+    assert "on a detached HEAD" in text
     assert darwin(genome, "doctor")[0] == 0
 
 
@@ -241,3 +223,33 @@ def test_help_names_the_first_commands_first() -> None:
     assert code == 0
     assert text.index("run ") < text.index("doctor")
     assert text.index("report") < text.index("prune")
+
+
+def test_nobody_to_commit_as_is_said_before_anything_is_trained(
+    genome: Path, isolated_git: Path
+) -> None:
+    darwin(genome, "init", "--genome", str(genome))
+    (isolated_git / ".gitconfig").write_text("[user]\n\tuseConfigOnly = true\n")
+    code, text = darwin(genome, "run", "-n", "1")
+    assert code == 1
+    assert "git config --global user.name" in text
+    assert not (genome / ".git/darwin/attempts").exists()
+
+
+def test_other_agents_than_at_the_baseline_are_refused_by_name(measured: Path) -> None:
+    config = measured / "darwin.toml"
+    config.write_text(config.read_text().replace("[agents.a4]", "[agents.critic]"))
+    for command in (["step"], ["certify"], ["prune"], ["run", "-n", "1"]):
+        code, text = darwin(measured, *command)
+        assert code == 1, command
+        assert "a4 has a lineage and is not in darwin.toml" in text
+        assert "critic is in darwin.toml and has no lineage" in text
+        assert "-> name them a1, a2, a3, a4 again" in text
+    assert darwin(measured, "status")[0] == 0, "looking is free"
+
+
+def test_a_variable_that_is_no_json_is_named(genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARWIN_SELECTION__RACE", "1 2")
+    code, text = darwin(genome, "status")
+    assert code == 1
+    assert "DARWIN_SELECTION__RACE in the environment is not JSON" in text

@@ -1,0 +1,38 @@
+"""What `certify` and `run` did, as the data that `--json` prints."""
+
+from dataclasses import asdict
+
+from darwin_git.commands.evolve import Run
+from darwin_git.commands.read import Data, schema
+from darwin_git.domain.claim import Claim
+from darwin_git.domain.statistics import perplexity_change
+
+
+def certified(claim: Claim) -> Data:
+    """A certificate; ``decision`` is None where the best tip is the champion already."""
+    decision = claim.decision
+    return {
+        "schema": schema("certify"),
+        "agent": claim.agent,
+        "decision": None
+        if decision is None
+        else {
+            **asdict(decision),
+            "status": str(decision.status),
+            "perplexity_change": perplexity_change(decision.mean),
+        },
+        "race": claim.race,
+        "final": claim.final,
+        "final_perplexities": None if claim.perplexities is None else list(claim.perplexities),
+    }
+
+
+def ran(done: Run) -> Data:
+    """The generations that one `run` closed, why it ended, its certificate."""
+    return {
+        "schema": schema("run"),
+        "generations": [one.plan.generation for one in done.generations],
+        "ended": done.ended,
+        "exit_code": done.exit_code,
+        "certificate": None if done.claim is None else certified(done.claim),
+    }
