@@ -4,17 +4,28 @@
 
 After each kill the next command goes on; at the end every reference is consistent, no replicate was
 lost or paid twice, and no process and no stale lock of ours is left.
+
+What was paid is counted where it is spent: the genome's training script ends with a statement that
+writes a line to a file outside the repository. What was recorded is read from the notes as they
+lie in git, without the readers that leave out doubles.
 """
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 TOOL = [sys.executable, "-m", "darwin_git"]
 SMALL = """
@@ -38,6 +49,43 @@ certificate = [2]
 union_tries = 1
 """
 
+# The folder of the attempt names identity and seed, and tells a training from a smoke run.
+LAST_STATEMENT = """
+with open({path!r}, "a") as ended:
+    ended.write(f"{{__import__('time').time()}} {{__import__('os').getcwd()}}\\n")
+"""
+_ENDED = re.compile(r"(\S+) (.*/k-([0-9a-f]+)-s(\d+)-t\d+/genome)")
+
+SEEN_SECONDS = 0.5
+"""The tool sees the exit of a training at most so much later."""
+
+EXIT_SECONDS = 5.0
+"""A training exits at most so long after its last statement: 0.7 to 1.6 s were measured, which is
+torch being taken down on a busy machine."""
+
+Training = tuple[str, int]
+"""Measurement identity and seed."""
+
+
+Moment = Literal["start", "trained", "scored"]
+"""The step's start; its first training ended; the first trained checkpoint went."""
+
+
+@dataclass
+class Ground:
+    """A genome with a tiny budget and its baseline, and what was done to it.
+
+    Attributes:
+        ended: each training writes a line there when it ends.
+        kills: how often the tool was killed.
+        cut: (seconds since the epoch, checkout) of each training that was killed with the tool.
+    """
+
+    folder: Path
+    ended: Path
+    kills: int = 0
+    cut: list[tuple[float, str]] = field(default_factory=list)
+
 
 def git(folder: Path, *words: str) -> str:
     """Plain git's answer."""
@@ -47,70 +95,146 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def prepare(folder: Path) -> Path:
-    """A genome with a tiny budget and its baseline."""
+def prepare(folder: Path, ended: Path) -> Ground:
+    """A ground with its baseline."""
     subprocess.run([*TOOL, "init", str(folder)], check=True, stdout=subprocess.DEVNULL)
     path = folder / "darwin.toml"
     corpus = next(line for line in path.read_text().splitlines() if line.startswith("corpus"))
     path.write_text(f"[data]\n{corpus}\n{SMALL}")
+    with (folder / "train.py").open("a") as script:
+        script.write(LAST_STATEMENT.format(path=str(ended)))
+    person = ("-c", "user.name=Person", "-c", "user.email=person@example.invalid")
+    git(folder, *person, "commit", "--quiet", "--all", "--message", "Count the trainings that end")
     command = [*TOOL, "-C", str(folder), "-q", "baseline"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return Ground(folder, ended)
 
 
-def killed_run(folder: Path, seconds: float, *words: str) -> bool:
-    """Start a command, SIGKILL it after so long; whether it was still running."""
+def timed_step(ground: Ground) -> float:
+    """Seconds of a step that nobody kills."""
+    began = time.monotonic()
+    command = [*TOOL, "-C", str(ground.folder), "-q", "step"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def killed_step(ground: Ground, seconds: float, moment: Moment = "start") -> bool:
+    """Start a step, SIGKILL it so long after the moment; whether it was still running."""
     process = subprocess.Popen(
-        [*TOOL, "-C", str(folder), "-q", *words],
+        [*TOOL, "-C", str(ground.folder), "-q", "step"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
+    before = ground.ended.stat().st_size
+    attempts = ground.folder / ".git" / "darwin" / "attempts"
+    trained: set[Path] = set()
+    seen: dict[str, float] = {}
+    kill_at = time.time() + seconds if moment == "start" else math.inf
+    while process.poll() is None:
+        now = time.time()
+        seen |= dict.fromkeys(trainings(ground), now)
+        if now >= kill_at:
+            process.kill()
+            process.wait()
+            ground.kills += 1
+            ground.cut += [(now, place) for place, at in seen.items() if now - at < SEEN_SECONDS]
+            return True
+        trained |= set(attempts.glob("k-*.json"))
+        came = {
+            "trained": ground.ended.stat().st_size > before,
+            "scored": not all(path.exists() for path in trained),
+        }
+        if kill_at == math.inf and came[moment]:
+            kill_at = now + seconds
+        time.sleep(0.002)
+    return False
 
 
-def check(folder: Path) -> list[str]:
-    """What is wrong: empty where all is well."""
-    faults = []
+def trainings(ground: Ground) -> list[str]:
+    """Checkouts in which a training runs."""
+    marker = f"{ground.folder.resolve()}/.git/darwin/attempts/k-"
+    return [place for place in _places() if place.startswith(marker)]
+
+
+def _places() -> list[str]:
+    """Working folders of all other processes."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                found.append(str((entry / "cwd").readlink()))
+    return found
+
+
+def endings(ground: Ground) -> dict[Training, list[float]]:
+    """When each training reached its last statement.
+
+    Left out are those that were killed with the tool before they had exited: they have not ended
+    for the tool, and are rightly run again.
+    """
+    found: dict[Training, list[float]] = defaultdict(list)
+    for line in ground.ended.read_text().splitlines():
+        if said := _ENDED.fullmatch(line):
+            at, place = float(said[1]), said[2]
+            if not any(place == cut and abs(kill - at) < EXIT_SECONDS for kill, cut in ground.cut):
+                found[said[3], int(said[4])].append(at)
+    return found
+
+
+def recorded(folder: Path) -> dict[Training, set[str]]:
+    """Ids of all records of each training that lie in the notes, doubles included."""
+    found: dict[Training, set[str]] = defaultdict(set)
+    for line in _note_lines(folder):
+        record = json.loads(line)
+        if record["kind"] == "replicate":
+            found[record["identity"], record["seed"]].add(record["id"])
+    return found
+
+
+def _note_lines(folder: Path) -> Iterator[str]:
+    places = ("refs/notes/darwin/fitness", "refs/notes/darwin/w/")
+    for ref in git(folder, "for-each-ref", "--format=%(refname)", *places).splitlines():
+        for row in git(folder, "ls-tree", "-r", ref).splitlines():
+            yield from git(folder, "cat-file", "blob", row.split()[2]).splitlines()
+
+
+def waiting(ground: Ground) -> set[Training]:
+    """Trainings that ended and have no record yet."""
+    return endings(ground).keys() - recorded(ground.folder).keys()
+
+
+def check(ground: Ground, *, underway: bool = False) -> list[str]:
+    """What is wrong: empty where all is well.
+
+    Args:
+        underway: the last step was killed: records may be missing and locks may lie about.
+    """
+    folder = ground.folder
     verified = subprocess.run(
         [*TOOL, "-C", str(folder), "verify", "--json"], capture_output=True, text=True
     )
-    faults += json.loads(verified.stdout)["faults"]
-    exported = subprocess.run(
-        [*TOOL, "-C", str(folder), "export", "--to", "json"], capture_output=True, text=True
-    )
-    seen = set()
-    for row in json.loads(exported.stdout)["replicates"]:
-        key = row["identity"], row["seed"]
-        if key in seen:
-            faults.append(f"{row['commit'][:12]} seed {row['seed']} was paid twice")
-        seen.add(key)
+    faults: list[str] = json.loads(verified.stdout)["faults"]
+    paid, records = endings(ground), recorded(folder)
+    faults += [f"{key} was paid {len(at)} times" for key, at in paid.items() if len(at) > 1]
+    faults += [f"{key} has records {ids}" for key, ids in records.items() if len(ids) > 1]
+    if not paid:
+        faults.append("no training wrote its line: nothing was checked")
+    if underway:
+        return faults
+    faults += [f"{key} was paid and is lost" for key in waiting(ground)]
     common = Path(git(folder, "rev-parse", "--absolute-git-dir"))
     faults += [f"stale {path}" for path in (common / "refs").rglob("*.lock")]
     faults += [f"stale {path}" for path in common.glob("*.lock")]
+    faults += [f"left {path}" for path in (common / "darwin" / "attempts").glob("*")]
     if "missing" in (found := git(folder, "fsck", "--no-dangling", "--no-progress")):
         faults.append(found)
     return faults
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Commands of processes that still run in the repository's attempts."""
+    """Where processes still run in the repository."""
     time.sleep(1.0)
-    marker = str(folder.resolve())
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if str((entry / "cwd").readlink()).startswith(marker):
-                    found.append((entry / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-    return found
+    return [place for place in _places() if place.startswith(str(folder.resolve()))]
 
 
 def main() -> None:
@@ -120,16 +244,29 @@ def main() -> None:
     chosen = parser.parse_args()
     rng = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as place:
-        folder = prepare(Path(place) / "genome")
-        kills = 0
-        while kills < chosen.kills:
-            # Most kills fall where git writes: at the start, and around a result.
-            kills += killed_run(folder, rng.choice((rng.uniform(0, 1), rng.uniform(0, 12))), "step")
-            if kills % 20 == 0:
-                faults = [f for f in check(folder) if "stale" not in f]
-                print(f"{kills} kills: {faults or 'all is well'}", flush=True)
-        subprocess.run([*TOOL, "-C", str(folder), "-q", "step"], check=True)
-        print(f"{kills} kills: {check(folder) or 'all is well'}; left: {leftovers(folder) or 0}")
+        ground = prepare(Path(place) / "genome", Path(place) / "ended")
+        whole = timed_step(ground)
+        # Uniform over a step, and as often where the most is lost: while a training that ended is
+        # scored, and in the moment between the checkpoint's end and the record.
+        spans: list[tuple[Moment, float]] = [("start", whole), ("trained", 4.0), ("scored", 0.1)]
+        between = 0
+        print(f"a step takes {whole:.1f} s", flush=True)
+        while ground.kills < chosen.kills:
+            moment, span = rng.choice(spans)
+            if not killed_step(ground, rng.uniform(0, span), moment):
+                continue
+            between += bool(waiting(ground))
+            if ground.kills % 10 == 0:
+                faults = check(ground, underway=True)
+                print(f"{ground.kills} kills: {faults or 'all is well'}", flush=True)
+        timed_step(ground)
+        ends = [len(at) for at in endings(ground).values()]
+        print(
+            f"{ground.kills} kills, {between} of them between a training's end and its "
+            f"record: {check(ground) or 'all is well'}; left: {leftovers(ground.folder) or 0}; "
+            f"{sum(ends)} trainings ended, {len(recorded(ground.folder))} have a record; "
+            f"{len(ground.cut)} were killed on their way"
+        )
 
 
 if __name__ == "__main__":

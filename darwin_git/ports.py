@@ -5,7 +5,7 @@ Three walls stand behind them: `Runner` (a command behind limits: a process, a c
 language model, a person).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -172,8 +172,12 @@ class Runner(Protocol):
     def cancel(self) -> None:
         """Kill everything that runs and start nothing more: commands end with cause ``infra``."""
 
-    def reap(self) -> int:
-        """Remove what dead owners left, but for results under a key; returns how many."""
+    def reap(self, scored: Collection[str] = ()) -> int:
+        """Remove what dead owners left, but for results under a key; returns how many.
+
+        Args:
+            scored: keys whose results nobody will take any more.
+        """
 
 
 # --- Executor: where commands run --------------------------------------------------------------

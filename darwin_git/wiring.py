@@ -144,6 +144,7 @@ def _laboratory(
         history.checkout,
         memory_bytes=int(config.sandbox.memory_gb * (1 << 30)),
         output_bytes=int(config.sandbox.output_gb * (1 << 30)),
+        results=cache / "results",
         peak_flops=peak_of(
             runner,
             slots[0],

@@ -12,28 +12,43 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill_campaign import TOOL, check, killed_run, leftovers, prepare
+from benchmarks.kill_campaign import (
+    TOOL,
+    check,
+    killed_step,
+    leftovers,
+    prepare,
+    timed_step,
+    trainings,
+)
 
 
 @pytest.mark.xdist_group("kill")
 def test_kills_at_random_instants_lose_nothing(tmp_path: Path) -> None:
-    folder = prepare(tmp_path / "genome")
+    ground = prepare(tmp_path / "genome", tmp_path / "ended")
+    whole = timed_step(ground)
     rng = random.Random(5)
-    for _ in range(5):
-        killed_run(folder, rng.uniform(0.5, 9.0), "step")
-    done = subprocess.run([*TOOL, "-C", str(folder), "step"], capture_output=True, text=True)
+    for _ in range(3):
+        killed_step(ground, rng.uniform(0, whole))
+        killed_step(ground, rng.uniform(0, 4.0), "trained")
+        killed_step(ground, rng.uniform(0, 0.05), "scored")
+    assert ground.kills > 3
+    step = [*TOOL, "-C", str(ground.folder), "step"]
+    done = subprocess.run(step, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert check(folder) == []
-    assert leftovers(folder) == []
+    assert check(ground) == []
+    assert leftovers(ground.folder) == []
 
 
 @pytest.mark.xdist_group("kill")
 def test_ctrl_c_says_what_is_safe_and_the_next_step_goes_on(tmp_path: Path) -> None:
-    folder = prepare(tmp_path / "genome")
+    ground = prepare(tmp_path / "genome", tmp_path / "ended")
+    folder = ground.folder
     process = subprocess.Popen(
         [*TOOL, "-C", str(folder), "step"], stderr=subprocess.PIPE, text=True
     )
     time.sleep(4)
+    ground.cut += [(time.time(), place) for place in trainings(ground)]
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
@@ -47,7 +62,7 @@ def test_ctrl_c_says_what_is_safe_and_the_next_step_goes_on(tmp_path: Path) -> N
     assert second.returncode == 1
     assert str(first.pid) in second.stderr
     assert first.wait(timeout=120) == 0
-    assert check(folder) == []
+    assert check(ground) == []
 
 
 @pytest.mark.xdist_group("kill")
@@ -59,7 +74,8 @@ def test_a_full_disk_is_a_clear_error_and_the_step_goes_on(tmp_path: Path) -> No
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no permission to mount here")
     try:
-        folder = prepare(place / "genome")
+        ground = prepare(place / "genome", tmp_path / "ended")
+        folder = ground.folder
         filler = place / "filler"
         with filler.open("wb") as file:
             try:
@@ -75,6 +91,6 @@ def test_a_full_disk_is_a_clear_error_and_the_step_goes_on(tmp_path: Path) -> No
         filler.unlink()
         done = subprocess.run([*TOOL, "-C", str(folder), "step"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert check(folder) == []
+        assert check(ground) == []
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -82,8 +82,18 @@ class Attempt:
             "lines": [(line.at, line.text) for line in finished.lines],
             "errors": finished.errors,
         }
+        try:
+            self._mark(json.dumps(kept))
+        except OSError:
+            # The disk is full: what only the running command needed makes room.
+            for name in FOLDERS:
+                if name != "out":
+                    remove_tree(self.folder / name)
+            self._mark(json.dumps(kept))
+
+    def _mark(self, text: str) -> None:
         draft = self.base / f"{self.name}.json.tmp"
-        draft.write_text(json.dumps(kept))
+        draft.write_text(text)
         draft.replace(self.base / f"{self.name}.json")
 
     def outputs(self) -> FolderOutputs:
@@ -139,8 +149,12 @@ class Attempt:
         remove_tree(self.folder)
 
 
-def reap(base: Path) -> int:
+def reap(base: Path, scored: Collection[str] = ()) -> int:
     """Kill and remove what dead owners left, but for results that can still be taken.
+
+    Args:
+        base: folder of the attempts.
+        scored: keys whose results were taken by an owner that died before it deleted them.
 
     Returns:
         How many attempts were removed.
@@ -156,7 +170,8 @@ def reap(base: Path) -> int:
         attempt = Attempt(base, name, lock, 0)
         Family(None, attempt.marker).kill()
         kept = base / f"{name}.json"
-        if kept.exists() and time.time() - kept.stat().st_mtime < ADOPTABLE_SECONDS:
+        wanted = name.removeprefix("k-") not in scored
+        if wanted and kept.exists() and time.time() - kept.stat().st_mtime < ADOPTABLE_SECONDS:
             attempt.release()
             continue
         attempt.discard()

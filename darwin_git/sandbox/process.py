@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +74,8 @@ class ProcessRunner:
             attempt.build(command)
             finished = self._run(command, slot, attempt)
             if command.key and finished.cause == "exit" and finished.exit_code == 0:
-                attempt.save(finished)
+                with contextlib.suppress(OSError):  # it was paid for: it is scored, if not kept
+                    attempt.save(finished)
                 self._kept[command.key] = attempt
             return finished
         except (OSError, Occupied, NotStarted) as error:
@@ -118,9 +119,9 @@ class ProcessRunner:
         for family in families:
             family.kill()
 
-    def reap(self) -> int:
+    def reap(self, scored: Collection[str] = ()) -> int:
         """Remove what dead owners left, but for results that can still be taken."""
-        return reap(self._base)
+        return reap(self._base, scored)
 
     def _claim(self, command: Command) -> Attempt:
         """The attempt of that key, where it is still ours or nobody's; raises Occupied."""
@@ -134,8 +135,8 @@ class ProcessRunner:
             raise DarwinError(
                 f"{command.label} was not written by this clone's own catalogue, and the process "
                 "runner has no wall that holds against foreign code",
-                hint='install Docker and set [sandbox] runner = "docker", or, if you trust '
-                "everyone who wrote it, set [sandbox] allow_unsandboxed = true",
+                hint="a container runner is not there yet; if you trust everyone who wrote it, "
+                "set allow_unsandboxed = true under [sandbox] in darwin.toml",
             )
 
     def _run(self, command: Command, slot: Slot, attempt: Attempt) -> Finished:
@@ -152,9 +153,11 @@ class ProcessRunner:
             self._forget(family)
         _drain(process, lines, errors, seconds)
         ended: Literal["exit", "deadline", "memory", "output", "processes", "infra"]
-        ended = "infra" if self._cancelled else cause or "exit"
-        code = None if ended == "infra" else process.returncode
-        text = "cancelled" if self._cancelled else errors.finish()
+        # What ended well just before it would have been killed was paid for.
+        broken = self._cancelled and process.returncode != 0
+        ended = "infra" if broken else cause or "exit"
+        code = None if broken else process.returncode
+        text = "cancelled" if broken else errors.finish()
         return Finished(ended, code, seconds, lines.finish(seconds), text, attempt.outputs())
 
     def _start(

@@ -1,17 +1,21 @@
 """The trusted measurement: Trials over a runner."""
 
+import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from darwin_git.domain.flops import mfu
 from darwin_git.domain.measurement import Measurement, identity, protocol_hash
+from darwin_git.domain.records import canonical_json
 from darwin_git.domain.trial import Allowance, Replicate, Screened, Subject, Verdict
-from darwin_git.ports import Artifact, DialogueEnded, File, Finished, Limits, Runner, Slot
+from darwin_git.ports import DialogueEnded, File, Finished, Limits, Runner, Slot
 from darwin_git.trial import evaluate, failures, probes
 from darwin_git.trial.checkout import Read, measured
 from darwin_git.trial.corpus import Corpus
 from darwin_git.trial.override import Grant
+from darwin_git.trial.results import Results
 from darwin_git.trial.scorer import Scorer, Unscorable, open_scorer
 from darwin_git.trial.screen import Screen, broken_report, unscorable_verdict
 from darwin_git.trial.training import CHECKPOINT, command, progress
@@ -30,7 +34,7 @@ class Laboratory:
         read: all files of a commit by path.
         memory_bytes, output_bytes: limits of each command.
         peak_flops: of one slot's device, FLOP/s (domain.flops.peak_flops, or measured), for MFU.
-        deviation: largest deviation that the baseline's own prefix probe showed, in nats.
+        results: folder that keeps each result until a record must hold it; None keeps none.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Laboratory:
         memory_bytes: int = 8 << 30,
         output_bytes: int = 4 << 30,
         peak_flops: float | None = None,
-        deviation: float = 0.0,
+        results: Path | None = None,
     ) -> None:
         if measurement.data != corpus.identity:
             raise ValueError("the measurement was made for another corpus")
@@ -53,7 +57,7 @@ class Laboratory:
         self._read = read
         self._limits = Limits(measurement.min_deadline_seconds, memory_bytes, output_bytes)
         self._peak = peak_flops
-        self._deviation = deviation
+        self._results = Results(results)
         environment = {**runner.environment(), "runner": runner.kind}
         self._protocol = protocol_hash(measurement, environment)
 
@@ -68,19 +72,27 @@ class Laboratory:
 
     def reap(self) -> int:
         """Remove what a killed tool left, but for trained checkpoints that can still be scored."""
-        return self._runner.reap()
+        self._results.reap()
+        return self._runner.reap(self._results.keys())
 
     def screen(self, subject: Subject, reference: Allowance | None, slot: Slot) -> Screened:
-        """Syntax, size, contract, a short smoke run; `reference` is the baseline's allowance."""
+        """Syntax, size, contract, a short smoke run; `reference` is the baseline's allowance.
+
+        A kept result is taken: a second smoke run might grant other tokens to the same tree.
+        """
+        key = f"{self.identity(subject.tree)}-screen-{_digest(reference)}"
+        if known := self._results.screen(key):
+            return known
         # A smoke run is at most a training; the first one of a run may compile for minutes.
         floor, most = self._limits.wall_seconds, 10 * self._limits.wall_seconds
         if reference:
             training = reference.step_seconds * self._measurement.tokens
             most = min(most, floor + self._measurement.wall_refuse * training)
-        screen = Screen(
-            self._runner, self._measurement, self._corpus, self._within(most), self._deviation
-        )
-        return screen.screen(measured(self._read(subject.commit)), subject, reference, slot)
+        screen = Screen(self._runner, self._measurement, self._corpus, self._within(most))
+        files = measured(self._read(subject.commit))
+        screened = screen.screen(files, subject, reference, slot)
+        self._results.keep_screen(key, screened)
+        return screened
 
     def replicate(
         self,
@@ -94,11 +106,18 @@ class Laboratory:
     ) -> Replicate:
         """Train under one seed with `factor` times the allowance, and score what was learned.
 
-        Where a tool was killed between training and scoring, the same call only scores.
+        Where a tool was killed between training and scoring, the same call only scores; where it
+        was killed after that, it returns what was kept.
+
+        Raises:
+            OSError: the result cannot be kept; the training is, for the same call later.
         """
+        granted = max(1, round(allowance.tokens * factor))
+        key = f"{self.identity(subject.tree)}-s{seed}-t{granted}"
+        if known := self._results.replicate(key, final=final):
+            return known
         files = measured(self._read(subject.commit))
         budget = max(1, round(self._measurement.tokens * factor))
-        granted = max(1, round(allowance.tokens * factor))
         expected = allowance.step_seconds * granted
         finished = self._runner.run(
             command(
@@ -110,23 +129,18 @@ class Laboratory:
                 self._within(PATIENCE * expected),
                 label=f"{subject.label} seed {seed}",
                 trusted=subject.trusted,
-                key=f"{self.identity(subject.tree)}-s{seed}-t{granted}",
+                key=key,
             ),
             slot,
         )
-        trained = self._trained(finished, seed, granted, allowance, slot)
-        if trained.verdict is not Verdict.OK:
-            finished.outputs.discard()
-            return trained
-        artifact = finished.outputs.artifact(CHECKPOINT)
-        if artifact is None:
-            finished.outputs.discard()
-            reason = f"the training left no {CHECKPOINT} in out_dir"
-            return replace(trained, verdict=Verdict.REJECTED, reason=reason, failure="rule")
-        scored = self._score(trained, artifact, files, subject, allowance, slot, final=final)
-        if scored.verdict is not Verdict.INFRA:  # else it is scored by the next try
-            finished.outputs.discard()
-        return scored
+        result = self._trained(finished, seed, granted, allowance, slot)
+        if result.verdict is Verdict.OK:
+            result = self._score(result, finished, files, subject, allowance, slot, final=final)
+            if result.verdict is Verdict.INFRA:
+                return result  # the checkpoint stays: the next try scores it
+        self._results.keep_replicate(key, result, factor)  # before what it was made from goes
+        finished.outputs.discard()
+        return result
 
     def _within(self, seconds: float) -> Limits:
         return replace(self._limits, wall_seconds=max(self._limits.wall_seconds, seconds))
@@ -161,7 +175,7 @@ class Laboratory:
     def _score(
         self,
         trained: Replicate,
-        artifact: Artifact,
+        finished: Finished,
         files: Mapping[str, File],
         subject: Subject,
         allowance: Allowance,
@@ -169,6 +183,10 @@ class Laboratory:
         *,
         final: bool,
     ) -> Replicate:
+        artifact = finished.outputs.artifact(CHECKPOINT)
+        if artifact is None:
+            reason = f"the training left no {CHECKPOINT} in out_dir"
+            return replace(trained, verdict=Verdict.REJECTED, reason=reason, failure="rule")
         most = self._measurement.scored_tokens
         try:
             with open_scorer(
@@ -184,7 +202,7 @@ class Laboratory:
             ) as scorer:
                 scorer.describe()
                 scorer.build()
-                return self._ask(trained, scorer, allowance.block_size, final=final)
+                return self._ask(trained, scorer, allowance, final=final)
         except Unscorable as error:
             verdict = unscorable_verdict(error.failure)
             return replace(trained, verdict=verdict, reason=error.reason, failure=error.failure)
@@ -192,13 +210,13 @@ class Laboratory:
             return replace(trained, verdict=Verdict.INFRA, reason="the runner failed in scoring")
 
     def _ask(
-        self, trained: Replicate, scorer: Scorer, block_size: int, *, final: bool
+        self, trained: Replicate, scorer: Scorer, allowance: Allowance, *, final: bool
     ) -> Replicate:
-        most = self._measurement.scored_tokens
+        most, block_size = self._measurement.scored_tokens, allowance.block_size
         windows = evaluate.windows(self._corpus.scored, block_size, most)
         cuts = probes.draw(len(windows.inputs), block_size, secrets.randbits(64))
         nats, said = probes.interview(scorer, windows, cuts)
-        judged = probes.judge(said, probes.tolerance(scorer.dtype, self._deviation))
+        judged = probes.judge(said, probes.tolerance(scorer.dtype, allowance.deviation))
         trained = replace(trained, probes=judged, scored=evaluate.shards(windows, nats))
         if failed := [probe.name for probe in judged if not probe.passed]:
             reason = f"failed the probe {' and '.join(failed)}"
@@ -208,3 +226,9 @@ class Laboratory:
         last = evaluate.windows(self._corpus.final, block_size, most)
         nats, _ = evaluate.sweep(scorer, last.inputs, last.targets)
         return replace(trained, final=evaluate.shards(last, nats))
+
+
+def _digest(reference: Allowance | None) -> str:
+    """Names the allowance that a screen compares with."""
+    fields = None if reference is None else asdict(reference)
+    return hashlib.sha256(canonical_json(fields).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,7 +39,6 @@ class Screen:
     measurement: Measurement
     corpus: Corpus
     limits: Limits
-    deviation: float = 0.0
 
     def screen(
         self,
@@ -130,7 +129,12 @@ class Screen:
                 return Screened(Verdict.REJECTED, str(error), "rule", log=str(error))
             self.corpus.check_windows(allowed.block_size)
             scorer.build()
-            seen = self._look_ahead(scorer, allowed.block_size)
+            said = self._interview(scorer, allowed.block_size)
+            # The baseline's own, measured here, is what all its variants are judged by.
+            own = reference.deviation if reference else _deviation(said)
+            allowed = replace(allowed, deviation=own)
+            judged = probes.judge(said, probes.tolerance(scorer.dtype, own))
+        seen = "; ".join(f"{probe.name}: {probe.evidence}" for probe in judged if not probe.passed)
         if seen:
             reason = f"what it says about a position depends on later tokens: {seen}"
             return Screened(Verdict.CHEATED, reason, "rule", log=reason, allowance=allowed)
@@ -153,9 +157,9 @@ class Screen:
             block_size=block_size,
         )
 
-    def _look_ahead(self, scorer: Scorer, block_size: int) -> str:
-        """Evidence that the model sees later tokens, empty if not; on random tokens, so that a
-        mistake is found before a training is paid for.
+    def _interview(self, scorer: Scorer, block_size: int) -> probes.Interview:
+        """What it says on random tokens, so that a look ahead is found before a training is paid
+        for.
         """
         seed = secrets.randbits(64)
         tokens = np.random.default_rng(seed).integers(
@@ -164,8 +168,12 @@ class Screen:
         rows = np.zeros(ROWS, np.int64)
         windows = Windows(tokens[:, :-1].copy(), tokens[:, 1:].copy(), rows, rows)
         _, said = probes.interview(scorer, windows, probes.draw(ROWS, block_size, seed, CUTS))
-        judged = probes.judge(said, probes.tolerance(scorer.dtype, self.deviation))
-        return "; ".join(f"{probe.name}: {probe.evidence}" for probe in judged if not probe.passed)
+        return said
+
+
+def _deviation(said: probes.Interview) -> float:
+    """The largest deviation of a log-probability after a prefix from that in the full window."""
+    return max(float(np.abs(alone - said.within[cut]).max()) for cut, alone in said.alone.items())
 
 
 _VERDICTS: Mapping[str, Verdict] = {

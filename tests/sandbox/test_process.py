@@ -411,3 +411,56 @@ def test_a_family_without_members_is_killed_in_no_time() -> None:
     began = time.monotonic()
     Family(None, "nobody").kill()
     assert time.monotonic() - began < 1
+
+
+def test_a_result_that_was_scored_is_kept_no_longer(
+    runner: ProcessRunner, base: Path, slot: Slot, script: Script, tmp_path: Path
+) -> None:
+    with tool(base, tmp_path, "open('../out/result', 'w').write('weights')") as process:
+        assert process.stdout and process.stdout.readline() == b"finished\n"
+        process.kill()
+    assert runner.reap({"key2"}) == 0
+    assert runner.reap({"key1"}) == 1
+    assert list(base.iterdir()) == []
+
+
+def test_what_ended_well_when_it_was_cancelled_is_kept(
+    runner: ProcessRunner, slot: Slot, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill = Family.kill
+
+    def cancelled_first(family: Family, patience: float = 3.0) -> None:
+        runner._cancelled = True  # Ctrl-C, after the command's own end
+        kill(family, patience)
+
+    monkeypatch.setattr(Family, "kill", cancelled_first)
+    finished = runner.run(script("print('ended')", key="key1"), slot)
+    assert (finished.cause, finished.exit_code) == ("exit", 0)
+    finished.outputs.discard()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_loses_no_command_that_ended(
+    slot: Slot, script: Script, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount here")
+    try:
+        source = """
+            open("../out/result", "w").write("weights")
+            try:
+                with open("../tmp/cache", "wb", buffering=0) as file:
+                    while file.write(bytes(512)): pass
+            except OSError: print("full")
+        """
+        runner = ProcessRunner(small / "attempts")
+        finished = runner.run(script(textwrap.dedent(source), key="key1"), slot)
+        assert [line.text for line in finished.lines] == ["full"]
+        assert finished.outputs.read("result", 100) == b"weights"
+        assert (small / "attempts" / "k-key1.json").stat().st_size > 0
+        finished.outputs.discard()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)

@@ -1,8 +1,10 @@
 """The driver: results are durable before a trial goes on, also when something breaks."""
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -95,3 +97,61 @@ def test_proposals_run_in_order_and_never_block_slots(executor: Any) -> None:
 
     drive({name: propose(name) for name in "abcdef"}, executor)
     assert order == list("abcdef")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_while_a_result_is_kept_keeps_it_once(executor: Any, when: str) -> None:
+    kept: list[str] = []
+
+    def keep(result: str) -> None:
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGINT)
+        kept.append(result)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def one(name: str, keep: Callable[[str], None]) -> Steps[None]:
+        yield [Call(lambda slot: name, keep)]
+        raise AssertionError("it went on after Ctrl-C")
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        drive({"a": one("a", keep)}, executor)
+    assert kept == ["a"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_between_two_results_keeps_both_once(executor: Any) -> None:
+    kept: list[str] = []
+    both = threading.Barrier(2, timeout=10)
+
+    def waits(name: str) -> Steps[None]:
+        def run(slot: object) -> str:
+            both.wait()
+            return name
+
+        def keep(result: str) -> None:
+            if not kept:
+                time.sleep(0.2)  # the other one has ended, too
+                os.kill(os.getpid(), signal.SIGINT)
+            kept.append(result)
+
+        yield [Call(run, keep)]
+
+    with pytest.raises(KeyboardInterrupt):
+        drive({"a": waits("a"), "b": waits("b")}, executor)
+    assert sorted(kept) == ["a", "b"]
+
+
+def test_a_result_whose_record_failed_is_not_recorded_again(executor: Any) -> None:
+    tried: list[str] = []
+
+    def keep(result: str) -> None:
+        tried.append(result)
+        raise BrokenPipeError
+
+    def one() -> Steps[None]:
+        yield [Call(lambda slot: "one", keep)]
+
+    with pytest.raises(BrokenPipeError):
+        drive({"a": one()}, executor)
+    assert tried == ["one"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from darwin_git.domain.trial import Allowance, Verdict
+from darwin_git.domain.trial import Allowance, Subject, Verdict
 from darwin_git.ports import File
 from darwin_git.sandbox.process import ProcessRunner
 from darwin_git.trial.laboratory import Laboratory
@@ -63,6 +63,27 @@ def test_a_wider_variant_gets_fewer_tokens(bench: Bench, baseline: Allowance) ->
     assert allowance.flops_ratio > 2
     assert allowance.tokens == pytest.approx(TOKENS * 1.05 / allowance.flops_ratio, abs=1)
     assert allowance.block_size == baseline.block_size
+
+
+def test_probes_tolerate_what_the_baseline_itself_shows(bench: Bench, baseline: Allowance) -> None:
+    assert 0 < baseline.deviation < 1e-4
+    # An odd context moves one logit by 5e-4: more than the floor, less than 8 times 1e-4.
+    moved = "        logits = self.lm_head(x)\n        logits[..., 0] += 5e-4 * (T % 2)\n"
+    files = edited(bench.seed, "model.py", ("        logits = self.lm_head(x)\n", moved))
+    rough = replace(baseline, deviation=1e-4)
+    assert bench.screen(files, baseline).verdict is Verdict.CHEATED
+    screened = bench.screen(files, rough)
+    assert screened.verdict is Verdict.OK and screened.allowance, screened
+    assert screened.allowance.deviation == rough.deviation
+    own = bench.screen(files).allowance
+    assert own and own.deviation == pytest.approx(5e-4, rel=0.2)
+    subject = bench.subject("moved", files)
+    for allowance, verdict in (
+        (screened.allowance, Verdict.OK),
+        (replace(screened.allowance, deviation=0.0), Verdict.CHEATED),
+    ):
+        trained = bench.laboratory.replicate(subject, 1, allowance, bench.slot)
+        assert trained.verdict is verdict, trained
 
 
 # --- failures are data ---------------------------------------------------------------------------
@@ -183,28 +204,56 @@ from pathlib import Path
 from darwin_git.sandbox.process import ProcessRunner
 from darwin_git.trial.laboratory import Laboratory
 
-base, corpus, measurement, files, subject, allowance, slot = pickle.loads(
+base, corpus, measurement, files, subject, allowance, slot, moment = pickle.loads(
     Path(sys.argv[1]).read_bytes())
 runner = ProcessRunner(base)
-runner.converse = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-laboratory = Laboratory(runner, measurement, corpus, lambda _: files)
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if moment == "scoring":
+    runner.converse = die
+elif moment == "discarding":
+    run = runner.run
+    def to_discard(command, slot):
+        finished = run(command, slot)
+        object.__setattr__(finished.outputs, "on_discard", die)
+        return finished
+    runner.run = to_discard
+laboratory = Laboratory(runner, measurement, corpus, lambda _: files, results=base / "../results")
 laboratory.replicate(subject, 7, allowance, slot)
 """
+
+
+def killed(bench: Bench, baseline: Allowance, folder: Path, moment: str) -> Subject:
+    """A replicate in a process of its own, killed at a moment."""
+    subject = bench.subject("killed", bench.seed)
+    given = (bench.corpus, bench.measurement, bench.seed, subject, baseline, bench.slot, moment)
+    (folder / "given").write_bytes(pickle.dumps((folder / "attempts", *given)))
+    code = subprocess.run(
+        [sys.executable, "-c", TOOL, str(folder / "given")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    ).returncode
+    assert code == -signal.SIGKILL
+    return subject
+
+
+def untrained(runner: ProcessRunner) -> list[str]:
+    """Grows where the runner trains once more."""
+    trained: list[str] = []
+    start = runner._run
+
+    def forbid(*arguments: object) -> object:
+        trained.append("trained again")
+        return start(*arguments)  # type: ignore[arg-type]
+
+    runner._run = forbid  # type: ignore[assignment,method-assign]
+    return trained
 
 
 def test_a_training_that_was_paid_for_is_only_scored_after_a_kill(
     bench: Bench, baseline: Allowance, tmp_path: Path
 ) -> None:
     base = tmp_path / "attempts"
-    subject = bench.subject("killed", bench.seed)
-    given = (base, bench.corpus, bench.measurement, bench.seed, subject, baseline, bench.slot)
-    (tmp_path / "given").write_bytes(pickle.dumps(given))
-    code = subprocess.run(
-        [sys.executable, "-c", TOOL, str(tmp_path / "given")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        check=False,
-    ).returncode
-    assert code == -signal.SIGKILL
+    subject = killed(bench, baseline, tmp_path, "scoring")
     (kept,) = base.glob("*.json")
     runner = ProcessRunner(base)
     # a training that were run again would leave this mark
@@ -213,15 +262,72 @@ def test_a_training_that_was_paid_for_is_only_scored_after_a_kill(
     laboratory = Laboratory(runner, bench.measurement, bench.corpus, bench.commits.__getitem__)
     assert laboratory.reap() == 0
     assert kept.exists() and checkpoint.stat().st_mtime_ns == trained_at
-    refused: list[str] = []
-    start = runner._run
-
-    def forbid(*arguments: object) -> object:
-        refused.append("trained again")
-        return start(*arguments)  # type: ignore[arg-type]
-
-    runner._run = forbid  # type: ignore[assignment,method-assign]
+    trained_again = untrained(runner)
     scored = laboratory.replicate(subject, 7, baseline, bench.slot)
     assert scored.verdict is Verdict.OK and scored.seconds > 0 and scored.curve
-    assert refused == []
+    assert trained_again == []
     assert list(base.iterdir()) == [], "scored checkpoints are deleted"
+
+
+def test_a_replicate_that_was_scored_is_returned_after_a_kill(
+    bench: Bench, baseline: Allowance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "attempts"
+    subject = killed(bench, baseline, tmp_path, "discarding")
+    runner = ProcessRunner(base)
+    laboratory = Laboratory(
+        runner,
+        bench.measurement,
+        bench.corpus,
+        bench.commits.__getitem__,
+        results=tmp_path / "results",
+    )
+    assert list(base.glob("*/out/ckpt.pt"))
+    assert laboratory.reap() == 1, "its checkpoint was scored: nobody needs it any more"
+    assert list(base.iterdir()) == []
+    monkeypatch.setattr(runner, "run", None)
+    kept = laboratory.replicate(subject, 7, baseline, bench.slot)
+    assert kept.verdict is Verdict.OK and kept.scored and kept.probes and kept.curve
+    assert laboratory.replicate(subject, 7, baseline, bench.slot) == kept
+
+
+def test_a_result_that_cannot_be_written_costs_no_training(
+    bench: Bench, baseline: Allowance, tmp_path: Path
+) -> None:
+    base, results = tmp_path / "attempts", tmp_path / "results"
+    runner = ProcessRunner(base)
+    laboratory = Laboratory(
+        runner, bench.measurement, bench.corpus, bench.commits.__getitem__, results=results
+    )
+    subject = bench.subject("full", bench.seed)
+    key = f"{laboratory.identity(subject.tree)}-s7-t{baseline.tokens}"
+    in_the_way = results / f"{key}.json.tmp"  # as good as a full disk
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(OSError):
+        laboratory.replicate(subject, 7, baseline, bench.slot)
+    assert list(base.glob("*/out/ckpt.pt"))
+    in_the_way.rmdir()
+    trained_again = untrained(runner)
+    assert laboratory.replicate(subject, 7, baseline, bench.slot).verdict is Verdict.OK
+    assert trained_again == []
+    assert list(base.iterdir()) == [] and len(list(results.iterdir())) == 1
+
+
+def test_a_screen_is_kept_so_that_a_tree_is_granted_the_same_tokens_again(
+    bench: Bench, baseline: Allowance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = ProcessRunner(tmp_path / "attempts")
+    laboratory = Laboratory(
+        runner,
+        bench.measurement,
+        bench.corpus,
+        bench.commits.__getitem__,
+        results=tmp_path / "results",
+    )
+    subject = bench.subject("kept", bench.seed)
+    first = laboratory.screen(subject, baseline, bench.slot)
+    assert first.verdict is Verdict.OK and first.allowance
+    monkeypatch.setattr(runner, "run", None)
+    assert laboratory.screen(subject, baseline, bench.slot) == first
+    with pytest.raises(TypeError):  # compared with another baseline it is another screen
+        laboratory.screen(subject, None, bench.slot)
