@@ -146,7 +146,7 @@ def killed_step(ground: Ground, seconds: float, moment: Moment = "start") -> boo
         }
         if kill_at == math.inf and came[moment]:
             kill_at = now + seconds
-        time.sleep(0.002)
+        time.sleep(0.01)
     return False
 
 

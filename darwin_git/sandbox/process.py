@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import threading
@@ -31,6 +32,8 @@ from darwin_git.sandbox.watch import Cause, Watch
 WALL = Path(__file__).with_name("wall.py")
 POLL_SECONDS = 0.05
 ERROR_BYTES = 1 << 14
+FREE_BYTES = 1 << 20
+"""With less free than this a command that fails is not to blame."""
 PIPE_READS = 16
 """Of 64 KiB each: no pipe holds more than a megabyte."""
 
@@ -155,9 +158,11 @@ class ProcessRunner:
         ended: Literal["exit", "deadline", "memory", "output", "processes", "infra"]
         # What ended well just before it would have been killed was paid for.
         broken = self._cancelled and process.returncode != 0
+        text = "cancelled" if broken else errors.finish()
+        if process.returncode != 0 and shutil.disk_usage(self._base).free < FREE_BYTES:
+            broken, text = True, "the disk is full"
         ended = "infra" if broken else cause or "exit"
         code = None if broken else process.returncode
-        text = "cancelled" if broken else errors.finish()
         return Finished(ended, code, seconds, lines.finish(seconds), text, attempt.outputs())
 
     def _start(

@@ -2,8 +2,7 @@
 # An earlier thought,
 batch_size = 4
 # and the one that counts.
-batch_size = 8
-block_size = 16
+batch_size = 8; block_size = 16
 n_layer, unused = 2, None
 n_head = 2
 n_embd = 32
@@ -13,4 +12,4 @@ min_lr = learning_rate / 10
 warmup_iters = 2
 lr_decay_iters = max_iters = 20
 beta2 = 0.98
-device = "cpu"
+device = 'cpu'
