@@ -1,13 +1,13 @@
 # Two commands do everything: `make demo` and `make test`.
 #   TORCH_INDEX=URL   another wheel index for torch, for example
 #                     https://download.pytorch.org/whl/cpu (small) or …/cu130 (for a GPU)
-#   DEMO_TIME=4m      how long the demo may evolve
+#   DEMO_TIME=4m30s      how long the demo may evolve
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-DEMO_TIME ?= 4m
+DEMO_TIME ?= 4m30s
 
 .PHONY: demo test check setup setup-dev clean
 

@@ -19,7 +19,7 @@ run darwin-git init "$demo"
 run sed -i.orig -e 's/^baseline_seeds = 8 /baseline_seeds = 4 /' \
   -e 's/^certificate = \[4, 8\] /certificate = [4] /' "$demo/darwin.toml"
 rm "$demo/darwin.toml.orig"
-run darwin-git -C "$demo" run --for "${DEMO_TIME:-4m}"
+run darwin-git -C "$demo" run --for "${DEMO_TIME:-4m30s}"
 run darwin-git -C "$demo" report
 run darwin-git -C "$demo" lineage
 say "git -C $demo log --first-parent --notes=darwin/summary --stat -3 darwin/champion"

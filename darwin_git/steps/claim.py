@@ -256,7 +256,7 @@ def _message(
     fields: Mapping[str, Any],
 ) -> str:
     sentences = [
-        f"{decision.sentence}.",
+        f"{decision.sentence.replace(': ', ', ', 1).capitalize()}.",
         f"On the race's seeds it was {perplexity_change(outcome.race):+.1f} %: what selection "
         "flatters, fresh seeds correct.",
     ]
