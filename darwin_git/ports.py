@@ -377,9 +377,6 @@ class History(Protocol):
     def tree(self, commit: str) -> str:
         """The measured tree: the commit's without darwin.toml."""
 
-    def parents(self, commit: str) -> tuple[str, ...]:
-        """The commit's parents."""
-
     def message(self, commit: str) -> tuple[str, Mapping[str, str]]:
         """A commit's subject and its Darwin-* trailers."""
 

@@ -8,26 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = """
-[budget]
-tokens = 9216
-
-[population]
-baseline_seeds = 2
-
-[agents.a1]
-kind = "catalogue"
-families = ["optimizer", "schedule"]
-
-[agents.a2]
-kind = "catalogue"
-families = ["init", "model"]
-
-[selection]
-race = [1]
-certificate = [2]
-union_tries = 1
-"""
+from benchmarks.kill_campaign import SMALL
 
 
 def darwin(folder: Path, *words: str, code: int = 0) -> str:

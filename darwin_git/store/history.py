@@ -142,10 +142,6 @@ class GitHistory:
             self._measured[full] = full if len(kept) == len(entries) else tree_id(kept)
         return self._measured[full]
 
-    def parents(self, commit: str) -> tuple[str, ...]:
-        """See History.parents."""
-        return self._repository.commit_info(commit).parents
-
     def message(self, commit: str) -> tuple[str, Mapping[str, str]]:
         """See History.message."""
         info = self._repository.commit_info(commit)
