@@ -45,15 +45,15 @@ def one_run(folder: Path, data: Path, seed: int, generations: int, control: str)
     seconds = time.monotonic() - began
     report: dict[str, Any] = json.loads(tool(folder, "report", "--json", seed=seed))
     certificate = report["certificate_log"][-1] if report["certificate_log"] else None
-    pair = certificate["final_perplexities"] if certificate else None
+    pair = certificate["final_values"] if certificate else None
     return {
         "control": control,
         "seed": seed,
         "seconds": round(seconds, 1),
         "trainings": report["totals"]["trainings"],
         "ideas": report["provisional"]["ideas"],
-        "provisional": report["provisional"]["perplexity_change"],
-        "certified": report["certified"] and report["certified"]["perplexity_change"],
+        "provisional": report["provisional"]["change"],
+        "certified": report["certified"] and report["certified"]["change"],
         "status": certificate and certificate["status"],
         "final": pair and 100 * (pair[1] / pair[0] - 1),
         "final_perplexities": pair,

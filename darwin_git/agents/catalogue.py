@@ -15,6 +15,7 @@ class CatalogueAgent:
 
     signature = "catalogue"
     builtin = True
+    gpu = None
 
     def __init__(self, families: Sequence[str] = ()) -> None:
         self._families = frozenset(families)
@@ -25,20 +26,26 @@ class CatalogueAgent:
 
         from darwin_git.agents import operators
 
+        any_code = assignment.contract == "command"
+        outcomes = operators.comparable(assignment.outcomes) if any_code else assignment.outcomes
         view = operators.GenomeView(assignment.files, assignment.train, assignment.frozen)
         rng = np.random.default_rng(assignment.seed)
-        # A named idea is taken once for a lineage; a number may be raised twice.
-        named = [o for o in operators.CATALOGUE.values() if o.name not in assignment.present]
+        if any_code:
+            offered = operators.constants(assignment.files, assignment.mutable)
+        else:
+            # A named idea is taken once for a lineage; a number may be raised twice.
+            offered = [o for o in operators.CATALOGUE.values() if o.name not in assignment.present]
+            offered += operators.numeric(view)
         pool = [
             o
-            for o in (*named, *operators.numeric(view))
+            for o in offered
             if o.name not in assignment.tried and (not self._families or o.family in self._families)
         ]
         while pool:
             if assignment.control == "random":
                 chosen = pool[int(rng.integers(len(pool)))]
             else:
-                chosen = operators.draw(pool, assignment.outcomes, rng)[0]
+                chosen = operators.draw(pool, outcomes, rng)[0]
             changed = operators.apply(chosen, view)
             if changed is not None and changed.keys() <= assignment.mutable:
                 return Proposal(

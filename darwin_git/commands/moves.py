@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from darwin_git.domain.statistics import perplexity_change
+from darwin_git.domain.metric import Metric
 
-_KEPT = ("low", "high", "n", "race", "final", "final_perplexities", "sentence")
+_KEPT = ("low", "high", "n", "race", "final", "final_values", "sentence")
 
 
 def certified_moves(
-    champion: Sequence[str], events: Sequence[Mapping[str, Any]]
+    metric: Metric, champion: Sequence[str], events: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     """The sum over the champion's moves, and each move with its own certificate's numbers.
 
@@ -36,7 +36,7 @@ def certified_moves(
                 "added": [idea for idea in ideas if idea not in before],
                 "dropped": [idea for idea in before if idea not in ideas],
                 "gain": certificate["mean"],
-                "perplexity_change": perplexity_change(certificate["mean"]),
+                "change": metric.change(certificate["mean"]),
                 **{key: certificate[key] for key in _KEPT},
             }
         )
@@ -44,7 +44,7 @@ def certified_moves(
     return {
         "ideas": list(champion),
         "gain": gain,
-        "perplexity_change": perplexity_change(gain),
+        "change": metric.change(gain),
         "moves": len(rows),
         "certificates": rows,
     }

@@ -1,16 +1,17 @@
 """Readers: they return the data that `--json` prints and report/terminal.py renders."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from darwin_git.commands.moves import certified_moves
 from darwin_git.domain import names
 from darwin_git.domain.evidence import replicate_of
+from darwin_git.domain.metric import Metric
 from darwin_git.domain.population import State
 from darwin_git.domain.records import Record, canonical_choice, is_intact, of_kind
-from darwin_git.domain.statistics import floor, in_words, perplexity_change
-from darwin_git.domain.trial import Verdict, bits_per_byte, loss, perplexity
+from darwin_git.domain.statistics import floor, in_words
+from darwin_git.domain.trial import Replicate, Verdict, bits_per_byte, perplexity
 from darwin_git.errors import DarwinError
 from darwin_git.store.history import GitHistory
 from darwin_git.store.repository import Repository
@@ -46,9 +47,11 @@ def status(repository: Repository, history: GitHistory) -> Data:
     data: Data = {"schema": schema("status"), "baseline": None}
     if state is None:
         return data
+    metric = metric_of(state)
     open_plan = history.plan(state.generation + 1)
     looks = len(state.losses)
     return data | {
+        "metric": metric.to_json(),
         "baseline": state.baseline,
         "island": state.island,
         "generation": state.generation,
@@ -58,9 +61,9 @@ def status(repository: Repository, history: GitHistory) -> Data:
             "s0": state.s0,
             "seeds": looks,
             "floor": {str(n): floor(state.s0, n) for n in (2, 4, 8)},
-            "words": in_words(state.s0, 4),
+            "words": in_words(state.s0, 4, metric=metric),
         },
-        "baseline_perplexity": _perplexity_of(state.losses),
+        "baseline_value": metric.value(sum(state.losses.values()) / looks),
         "champion": asdict(state.champion),
         "best": state.best,
         "agents": {
@@ -68,7 +71,7 @@ def status(repository: Repository, history: GitHistory) -> Data:
                 "tip": lineage.tip,
                 "ideas": list(lineage.ideas),
                 "gain": lineage.gain,
-                "perplexity_change": perplexity_change(lineage.gain),
+                "change": metric.change(lineage.gain),
                 "wins": lineage.wins,
                 "tries": lineage.tries,
                 "behind": lineage.behind,
@@ -81,10 +84,9 @@ def status(repository: Repository, history: GitHistory) -> Data:
     }
 
 
-def _perplexity_of(losses: Mapping[str, float]) -> float:
-    import math
-
-    return math.exp(sum(losses.values()) / len(losses))
+def metric_of(state: State) -> Metric:
+    """What a run measures, as its ledger says."""
+    return Metric.of(state.measured.get("metric"))
 
 
 def log(history: GitHistory, generations: int | None) -> Data:
@@ -97,18 +99,20 @@ def log(history: GitHistory, generations: int | None) -> Data:
         for event in _events(history, g)
         if event["kind"] not in ("baseline", "generation")
     ]
-    return {"schema": schema("log"), "events": rows}
+    return {"schema": schema("log"), "metric": metric_of(state).to_json(), "events": rows}
 
 
 def _events(history: GitHistory, generation: int) -> Iterator[Data]:
-    """A generation's events; an adoption always says which idea was adopted."""
+    """A generation's events; older ledgers are read as if written today."""
     ideas: dict[str, str] = {}
     for event in history.events(generation):
         row = {"generation": generation, **event}
         if event["kind"] == "trial":
             ideas[event["variant"]] = event["idea"]
-        elif event["kind"] == "adopt" and "idea" not in event:  # as older ledgers are
+        elif event["kind"] == "adopt" and "idea" not in event:
             row["idea"] = ideas.get(event["variant"]) or event["ideas"][-1]
+        elif event["kind"] == "certificate" and "final_values" not in event:
+            row["final_values"] = event["final_perplexities"]
         yield row
 
 
@@ -147,6 +151,7 @@ def show(repository: Repository, history: GitHistory, name: str) -> Data:
     rows = [replicate_row(record) for record in of_kind(canonical_choice(records), "replicate")]
     return {
         "schema": schema("show"),
+        "metric": Metric.of(None if state is None else state.measured.get("metric")).to_json(),
         "name": name,
         "commit": commit,
         "measured": measured,
@@ -167,7 +172,6 @@ def show(repository: Repository, history: GitHistory, name: str) -> Data:
 def replicate_row(record: Record) -> Data:
     """A replicate in the units that people read."""
     replicate = replicate_of(record)
-    measured = replicate.verdict is Verdict.OK and bool(replicate.scored)
     return {
         "commit": record["commit"],
         "generation": record["generation"],
@@ -175,7 +179,17 @@ def replicate_row(record: Record) -> Data:
         "factor": record["factor"],
         "verdict": str(replicate.verdict),
         "reason": replicate.reason,
-        "loss": loss(replicate.scored) if measured else None,
+        **(_judged if replicate.judged else _trained)(replicate),
+        "identity": record["identity"],
+        "id": record["id"],
+    }
+
+
+def _trained(replicate: Replicate) -> Data:
+    """A training's numbers; those of a failed one are None."""
+    measured = replicate.verdict is Verdict.OK and replicate.measured
+    return {
+        "loss": replicate.loss if measured else None,
         "perplexity": perplexity(replicate.scored) if measured else None,
         "bits_per_byte": bits_per_byte(replicate.scored) if measured else None,
         "final_perplexity": perplexity(replicate.final) if replicate.final else None,
@@ -183,8 +197,22 @@ def replicate_row(record: Record) -> Data:
         "tokens": replicate.tokens,
         "tokens_per_second": replicate.tokens_per_second,
         "mfu": replicate.mfu,
-        "identity": record["identity"],
-        "id": record["id"],
+    }
+
+
+def _judged(replicate: Replicate) -> Data:
+    """What a person's program said."""
+    judged = replicate.judged
+    assert judged is not None
+    measured = replicate.verdict is Verdict.OK
+    return {
+        "loss": replicate.loss if measured else None,
+        "metric": judged.metric.to_json(),
+        "value": judged.scored.get(judged.metric.name) if measured else None,
+        "final_value": judged.final.get(judged.metric.name),
+        "seconds": replicate.seconds,
+        "metrics": dict(judged.scored),
+        "final_metrics": dict(judged.final),
     }
 
 
@@ -204,6 +232,7 @@ def lineage(history: GitHistory, agent: str | None) -> Data:
     chosen = steps if agent is None else {agent: steps[agent]}
     return {
         "schema": schema("lineage"),
+        "metric": metric_of(state).to_json(),
         "baseline": state.baseline,
         "agents": chosen,
         "champion": champion,
@@ -229,9 +258,9 @@ def report(repository: Repository, history: GitHistory) -> Data:
             "agent": state.best,
             "ideas": list(best.ideas),
             "gain": best.gain,
-            "perplexity_change": perplexity_change(best.gain),
+            "change": metric_of(state).change(best.gain),
         },
-        "certified": certified_moves(state.champion.ideas, events),
+        "certified": certified_moves(metric_of(state), state.champion.ideas, events),
         "certificate_log": certificates,
         "adopted": adopted,
         "trials": trials,
@@ -262,6 +291,7 @@ def export(repository: Repository, history: GitHistory) -> Data:
     """Every replicate and every trial as rows."""
     return {
         "schema": schema("export"),
+        "metric": metric_of(must_state(history)).to_json(),
         "replicates": list(_replicates(repository)),
         "trials": [
             event

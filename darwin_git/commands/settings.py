@@ -14,7 +14,7 @@ def effective(folder: Path, defaults: bool) -> dict[str, Any]:
         text = package_file(FILE_NAME).read_text(encoding="utf-8")
         config = load(package_file(FILE_NAME).parent)
     else:
-        config = load(_root(folder))
+        config = load(root_of(folder))
         text = "\n".join(_lines(config.model_dump(mode="json")))
     return {
         "schema": "darwin-git/config/1",
@@ -23,7 +23,7 @@ def effective(folder: Path, defaults: bool) -> dict[str, Any]:
     }
 
 
-def _root(folder: Path) -> Path:
+def root_of(folder: Path) -> Path:
     """The folder with darwin.toml, the nearest upwards."""
     for place in (folder.resolve(), *folder.resolve().parents):
         if (place / FILE_NAME).exists():

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from darwin_git.commands.read import find, must_state
+from darwin_git.commands.read import find, metric_of, must_state
 from darwin_git.config import Selection
 from darwin_git.domain import names
 from darwin_git.domain.evidence import replicate_of
+from darwin_git.domain.metric import Metric
 from darwin_git.domain.population import State, fold, to_json
 from darwin_git.domain.records import Record, canonical_choice, is_intact, of_kind
 from darwin_git.domain.statistics import CertificateStatus, certify
@@ -93,7 +94,7 @@ def _merges(
         if repository.commit_info(measured).tree != info.tree:
             yield f"{commit[:12]} has another tree than {measured[:12]}, which was measured"
         if "Darwin-Certificate" in info.trailers:
-            yield from _certificate(history, selection, measured, commit, checked)
+            yield from _certificate(history, selection, metric_of(state), measured, commit, checked)
         elif "Darwin-Variant" in info.trailers:
             yield from _measured(history, measured, checked)
         if only:
@@ -116,6 +117,7 @@ def _measured(history: GitHistory, commit: str, checked: dict[str, int]) -> Iter
 def _certificate(
     history: GitHistory,
     selection: Selection,
+    metric: Metric,
     measured: str,
     merge: str,
     checked: dict[str, int],
@@ -152,6 +154,7 @@ def _certificate(
         rule,
         certificate["number"],
         max(certificate["margin"], rule.margin),
+        metric,
     )
     if again.status is not CertificateStatus.CERTIFIED:
         yield f"certificate of {measured[:12]}: recomputed it says {again.sentence}"

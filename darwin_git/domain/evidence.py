@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from darwin_git.domain.statistics import perplexity_change
+from darwin_git.domain.metric import PERPLEXITY, Metric
 from darwin_git.domain.trial import (
     Allowance,
+    Judged,
     Probe,
     Replicate,
     Screened,
@@ -42,6 +43,7 @@ def replicate_fields(replicate: Replicate, factor: float) -> dict[str, Any]:
         "log": replicate.log[-LOG_KEPT:],
         "final": [[s.nats, s.tokens, s.bytes] for s in replicate.final],
         "evidence": failed,
+        "judged": _judged_fields(replicate.judged),
     }
     return fields | {key: value for key, value in extra.items() if value}
 
@@ -67,6 +69,7 @@ def replicate_of(record: Mapping[str, Any]) -> Replicate:
             Probe(name, passed, evidence.get(name, ""))
             for name, passed in record.get("probes", {}).items()
         ),
+        judged=_judged(record.get("judged")),
     )
 
 
@@ -99,18 +102,28 @@ def _shards(rows: Any) -> tuple[Shard, ...]:
     return tuple(Shard(float(nats), int(tokens), int(size)) for nats, tokens, size in rows)
 
 
+def _judged_fields(judged: Judged | None) -> dict[str, Any]:
+    if judged is None:
+        return {}
+    return {
+        "metric": judged.metric.to_json(),
+        "scored": dict(judged.scored),
+        "final": dict(judged.final),
+    }
+
+
+def _judged(data: Any) -> Judged | None:
+    return data and Judged(Metric.of(data["metric"]), data["scored"], data["final"])
+
+
 def summary_note(records: Sequence[Mapping[str, Any]]) -> str:
     """At most 6 lines for people, derived from a commit's records."""
     lines = []
     measured = [replicate_of(r) for r in records if r["kind"] == "replicate" and r["factor"] == 1.0]
-    good = [r for r in measured if r.verdict is Verdict.OK and r.scored]
+    good = [r for r in measured if r.verdict is Verdict.OK and r.measured]
+    metric = next((r.metric for r in measured if r.judged), PERPLEXITY)
     if good:
-        shards = [shard for r in good for shard in r.scored]
-        speed = sorted(r.tokens_per_second for r in good)[len(good) // 2]
-        lines.append(
-            f"perplexity {perplexity(shards):.3f}, {bits_per_byte(shards):.4f} bits per byte, "
-            f"{len(good)} seed{'s' * (len(good) > 1)}, {speed:,.0f} tokens/s"
-        )
+        lines.append(_measured_words(good, metric))
     bad = [r for r in measured if r.verdict is not Verdict.OK]
     lines += [f"{r.verdict} under seed {r.seed}: {r.reason}"[:100] for r in bad[:1]]
     for record in records:
@@ -118,8 +131,22 @@ def summary_note(records: Sequence[Mapping[str, Any]]) -> str:
             lines.append(f"screen: {record['verdict']}: {record.get('reason', '')}"[:100])
         elif record["kind"] == "verdict":
             gain = record.get("gain")
-            text = "" if gain is None else f", {perplexity_change(gain):+.2f} % to its parent"
+            text = "" if gain is None else f", {metric.change_words(gain)} to its parent"
             lines.append(f"{record['decision']} (provisional){text}")
         elif record["kind"] == "certificate":
             lines.append(f"certificate: {record['sentence']}")
     return "\n".join(lines[:1] + lines[1:][-5:])
+
+
+def _measured_words(good: Sequence[Replicate], metric: Metric) -> str:
+    seeds = f"{len(good)} seed{'s' * (len(good) > 1)}"
+    if good[0].judged:
+        mean = sum(r.loss for r in good) / len(good)
+        seconds = sorted(r.seconds for r in good)[len(good) // 2]
+        return f"{metric.name} {metric.value_words(mean)}, {seeds}, {seconds:.1f} s"
+    shards = [shard for r in good for shard in r.scored]
+    speed = sorted(r.tokens_per_second for r in good)[len(good) // 2]
+    return (
+        f"perplexity {perplexity(shards):.3f}, {bits_per_byte(shards):.4f} bits per byte, "
+        f"{seeds}, {speed:,.0f} tokens/s"
+    )

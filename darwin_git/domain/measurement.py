@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from darwin_git.domain.metric import Metric
+
 EVALUATOR = 1
 """Raise it when scoring changes: numbers of two evaluators are never compared."""
 
@@ -90,17 +92,55 @@ class Measurement:
         object.__setattr__(self, "overrides", dict(self.overrides))
 
 
+JUDGING = 1
+"""Raise it when the reading of a judge's output changes."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How each variant is measured where a person's own program does it.
+
+    Attributes:
+        program: sha256 of the packed program.
+        command: how it is started; ``{judge}``, ``{seed}``, ``{split}`` and the runner's
+            placeholders are replaced.
+        metric: which of its numbers counts, and what is better.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of one run.
+        judging: version of the reading code.
+    """
+
+    program: str
+    command: tuple[str, ...]
+    metric: Metric
+    device: str = "cpu"
+    threads: int = 1
+    judging: int = JUDGING
+
+    def in_words(self) -> dict[str, Any]:
+        """JSON that tells what changed between two judgements."""
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return parts | {
+            "contract": "command",
+            "command": list(self.command),
+            "metric": self.metric.to_json(),
+        }
+
+
 def canonical(value: Any) -> str:
     """JSON in one spelling only: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def protocol_hash(measurement: Measurement, environment: Mapping[str, str]) -> str:
+def protocol_hash(measurement: Measurement | Judgement, environment: Mapping[str, str]) -> str:
     """sha256[:32] over everything but the tree.
 
     Args:
         environment: what the runner says its numbers depend on (Runner.environment).
     """
+    if isinstance(measurement, Judgement):
+        judged = measurement.in_words()
+        return _short(canonical({"judgement": judged, "environment": dict(environment)}))
     parts = {name: getattr(measurement, name) for name in measurement.__dataclass_fields__}
     parts["overrides"] = dict(measurement.overrides)
     parts["train"] = list(measurement.train)

@@ -233,7 +233,7 @@ def _champion(state: State, event: Event) -> State:
     champion = Champion(
         event["tip"], event["measured"], tuple(event["ideas"]), moved=state.generation
     )
-    return replace(state, champion=champion, certificates=0, s0=event.get("s0") or state.s0)
+    return replace(state, champion=champion, certificates=0, s0=event.get("s0", state.s0))
 
 
 def _generation(state: State, event: Event) -> State:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from darwin_git.domain.metric import PERPLEXITY, Metric, digits
+
 
 def noise(losses: Sequence[float]) -> float:
     """s0 = sqrt(2) * sample sd of the baseline's losses over seeds, in nats per token.
@@ -80,13 +82,16 @@ def floor(sd: float, n: int, level: float = 0.05) -> float:
     return math.inf if n == 1 else _quantile(1.0 - level, n - 1) * sd / math.sqrt(n)
 
 
-def in_words(sd: float, n: int, level: float = 0.05) -> str:
+def in_words(sd: float, n: int, level: float = 0.05, metric: Metric = PERPLEXITY) -> str:
     """The floor as a sentence for people."""
     gain = floor(sd, n, level)
     if math.isinf(gain):
         return "no gain can be told from luck with 1 seed"
-    percent = _digits(-perplexity_change(gain))
-    return f"a gain under {percent} % of perplexity cannot be told from luck with {n} seeds"
+    if sd == 0.0 and metric != PERPLEXITY:
+        return f"{metric.name} is the same under every seed: no gain is luck"
+    change = abs(metric.change(gain))
+    size = f"{digits(change)} %" if metric.scale == "log" else f"{change:.2g}"
+    return f"a gain under {size} of {metric.name} cannot be told from luck with {n} seeds"
 
 
 # --- the race: provisional, into a lineage -------------------------------------------------------
@@ -253,14 +258,19 @@ class CertificateDecision:
 
 
 def certify(
-    x: Sequence[float], s0: float, rule: CertificateRule, j: int, margin: float | None = None
+    x: Sequence[float],
+    s0: float,
+    rule: CertificateRule,
+    j: int,
+    margin: float | None = None,
+    metric: Metric = PERPLEXITY,
 ) -> CertificateDecision:
     """Decide the j-th certificate since the champion last moved on effects over fresh seeds.
 
     Looks are replayed in order and the first decision stands; seeds beyond it are not used. A look
     fails a tip whose mean is within the margin, refuses one that is unstable, certifies at p below
     its level. `margin` (nats per token) replaces the rule's, for example by 2.5 standard errors of
-    the scored split where that is larger.
+    the scored split where that is larger. `metric` is what the sentence speaks of.
     """
     if margin is None:
         margin = rule.margin
@@ -271,8 +281,8 @@ def certify(
         spent += level
         status = _certificate_look(x[:n], s0, rule, margin, level, last=n == looks[-1][0])
         if status is not CertificateStatus.MORE:
-            return _decision(status, x[:n], margin, level, spent)
-    return _decision(CertificateStatus.MORE, x, margin, level, spent)
+            return _decision(status, x[:n], margin, level, spent, metric)
+    return _decision(CertificateStatus.MORE, x, margin, level, spent, metric)
 
 
 def _certificate_look(
@@ -288,17 +298,23 @@ def _certificate_look(
 
 
 def _decision(
-    status: CertificateStatus, x: Sequence[float], margin: float, level: float, spent: float
+    status: CertificateStatus,
+    x: Sequence[float],
+    margin: float,
+    level: float,
+    spent: float,
+    metric: Metric,
 ) -> CertificateDecision:
     effect, p = paired(x), p_value(x, margin)
-    parts = [f"{status}: {_digits(perplexity_change(effect.mean), sign=True)} % perplexity"]
+    parts = [f"{status}: {metric.in_words(effect.mean, None)}"]
     if effect.low is not None and effect.high is not None:
-        best, least = perplexity_change(effect.high), perplexity_change(effect.low)
-        parts.append(f"(95 % {_digits(best, sign=True)} to {_digits(least, sign=True)} %)")
+        best, least = (metric.change_words(gain, None) for gain in (effect.high, effect.low))
+        parts.append(f"(95 % {best.removesuffix(' %')} to {least})")
     worst = min(x)
     parts.append(f"on {len(x)} fresh seed{'s' * (len(x) != 1)}, the worst")
-    parts.append(f"{_digits(perplexity_change(worst), sign=True)} %;")
-    parts.append(f"p = {p:.2g} of a gain over {margin:g} nats, needed below {level:.3g}")
+    parts.append(f"{metric.change_words(worst, None)};")
+    unit = "nats" if metric == PERPLEXITY else metric.unit
+    parts.append(f"p = {p:.2g} of a gain over {margin:g} {unit}, needed below {level:.3g}")
     low, high = effect.low, effect.high
     return CertificateDecision(
         status, effect.mean, low, high, p, level, spent, margin, worst, effect.n, " ".join(parts)
@@ -339,11 +355,3 @@ def _quantile(probability: float, df: int) -> float:
 def _increasing(seeds: tuple[int, ...], at_least: int) -> None:
     if not seeds or seeds[0] < at_least or list(seeds) != sorted(set(seeds)):
         raise ValueError(f"looks must be increasing numbers of seeds from {at_least}: {seeds}")
-
-
-def _digits(percent: float, sign: bool = False) -> str:
-    """Two significant digits under 10, so that 0.031 does not read as 0.0."""
-    places = 1 if abs(percent) >= 1.0 else 2
-    if 0.0 < abs(percent) < 0.1:
-        places = 1 - math.floor(math.log10(abs(percent)))
-    return f"{percent:{'+' if sign else ''}.{places}f}"

@@ -1,9 +1,11 @@
 """What happens to one variant, as values: verdicts, replicates, allowances."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from darwin_git.domain.metric import PERPLEXITY, Metric
 
 
 class Verdict(StrEnum):
@@ -73,6 +75,21 @@ def bits_per_byte(shards: Sequence[Shard]) -> float:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What a person's own program said of a tree: numbers by name, the metric's among them.
+
+    Attributes:
+        metric: which of them counts.
+        scored: on the scored split.
+        final: on the final split; empty where it was not asked for.
+    """
+
+    metric: Metric
+    scored: Mapping[str, float]
+    final: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Allowance:
     """What the screen found, and how much of the budget the tree may use.
 
@@ -132,7 +149,9 @@ class Replicate:
         verdict, reason, failure, log: as in Screened.
         scored: shards of the scored split; empty unless the verdict is ok or cheated.
         final: shards of the final split; only where it was asked for.
-        seconds: wall time of the training by the outside clock, imports not counted.
+        judged: in place of shards, where a program of the person's own measures.
+        seconds: wall time of the training by the outside clock; imports and compilation are not
+            counted.
         tokens: training tokens seen, from the granted budget.
         tokens_per_second: tokens / seconds.
         mfu: model FLOPs utilization in [0, 1]; None where no peak is known.
@@ -155,8 +174,28 @@ class Replicate:
     exclusive: bool = True
     curve: tuple[tuple[int, float], ...] = ()
     probes: tuple[Probe, ...] = field(default=())
+    judged: Judged | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """What the losses are losses of."""
+        return self.judged.metric if self.judged else PERPLEXITY
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a loss."""
+        return self.judged is not None or bool(self.scored)
 
     @property
     def loss(self) -> float:
-        """Nats per token on the scored split."""
+        """On the scored split: nats per token, or the judged metric's loss."""
+        if self.judged is not None:
+            return self.metric.loss(self.judged.scored[self.metric.name])
         return loss(self.scored)
+
+    @property
+    def final_loss(self) -> float | None:
+        """The same on the final split, None where it was not asked for."""
+        if self.judged is None:
+            return loss(self.final) if self.final else None
+        return self.metric.loss(self.judged.final[self.metric.name]) if self.judged.final else None

@@ -1,6 +1,7 @@
 """Certificates as text for people: what one came to, and what all of them proved together."""
 
-from darwin_git.report.table import Data, joined, percent, table
+from darwin_git.domain.metric import Metric
+from darwin_git.report.table import Data, joined, metric_of, table
 
 _INDENT = " " * 13
 
@@ -11,6 +12,7 @@ def certified(data: Data) -> list[str]:
     if not found:
         tried = len(data["certificate_log"])
         return [f"CERTIFIED    nothing ({tried} certificate{'s' * (tried != 1)} so far)"]
+    metric = metric_of(data)
     moves = found["moves"]
     total = f", the sum over {moves} moves of the champion" if moves > 1 else ""
     head = ["generation", "ideas", "fresh seeds (95 %)", "race's seeds", "final split"]
@@ -18,14 +20,15 @@ def certified(data: Data) -> list[str]:
         [
             str(one["generation"]),
             _ideas(one),
-            f"{percent(one['gain'])} ({percent(one['high'])} to {percent(one['low'])})",
-            percent(one["race"]),
-            _final(one["final_perplexities"], one["final"]),
+            f"{metric.change_words(one['gain'])} "
+            f"({metric.change_words(one['high'])} to {metric.change_words(one['low'])})",
+            metric.change_words(one["race"]),
+            _final(metric, one["final_values"], one["final"]),
         ]
         for one in found["certificates"]
     ]
     return [
-        f"CERTIFIED    {percent(found['gain'])} perplexity: "
+        f"CERTIFIED    {metric.in_words(found['gain'], 2)}: "
         f"{joined(found['ideas'], 'the baseline')}{total}",
         *(_INDENT + line for line in table(rows, head).splitlines()),
         f"{_INDENT}the race's seeds flatter, since the tip was selected on them; the final split "
@@ -38,11 +41,11 @@ def _ideas(one: Data) -> str:
     return text + (f", without {joined(one['dropped'], '')}" if one["dropped"] else "")
 
 
-def _final(perplexities: tuple[float, float] | None, gain: float | None) -> str:
-    if perplexities is None:
+def _final(metric: Metric, values: tuple[float, float] | None, gain: float | None) -> str:
+    if values is None:
         return "-"
-    before, after = perplexities
-    return f"{before:.3f} -> {after:.3f} ({percent(gain)})"
+    before, after = (metric.value_words(metric.loss(value)) for value in values)
+    return f"{before} -> {after} ({metric.change_words(gain)})"
 
 
 def claim(data: Data) -> str:
@@ -50,9 +53,10 @@ def claim(data: Data) -> str:
     if data["decision"] is None:
         return "no certificate: the best tip is the champion already"
     lines = [data["decision"]["sentence"]]
-    if data["final_perplexities"] is not None:
-        final = _final(data["final_perplexities"], data["final"])
-        lines.append(f"final split, never used to decide: perplexity {final}")
+    if data["final_values"] is not None:
+        metric = metric_of(data)
+        final = _final(metric, data["final_values"], data["final"])
+        lines.append(f"final split, never used to decide: {metric.name} {final}")
     return "\n".join(lines)
 
 

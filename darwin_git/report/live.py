@@ -4,9 +4,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from darwin_git.domain.metric import PERPLEXITY, Metric
 from darwin_git.domain.outcome import Trial
-from darwin_git.domain.statistics import CertificateDecision, perplexity_change
-from darwin_git.domain.trial import Replicate, Verdict, perplexity
+from darwin_git.domain.statistics import CertificateDecision
+from darwin_git.domain.trial import Replicate, Verdict
 from darwin_git.report.pipe import silence
 from darwin_git.report.terminal import printable
 
@@ -35,6 +36,12 @@ class Lines:
             silence(self._stream)
 
 
+def _metric(facts: Mapping[str, Any]) -> Metric:
+    """What the command measures; wiring says it with every event."""
+    metric: Metric = facts.get("metric", PERPLEXITY)
+    return metric
+
+
 def _plan(facts: Mapping[str, Any]) -> str:
     plan = facts["plan"]
     control = f" (control: {plan.control})" if plan.control else ""
@@ -50,17 +57,19 @@ def _replicate(facts: Mapping[str, Any]) -> str:
     if replicate.verdict is not Verdict.OK:
         found = f"{replicate.verdict}: {replicate.reason}"
     else:
-        found = f"perplexity {perplexity(replicate.scored):.3f}, {replicate.seconds:.1f} s"
+        metric = replicate.metric
+        value = metric.value_words(replicate.loss)
+        found = f"{metric.name} {value}, {replicate.seconds:.1f} s"
     return f"  {facts['variant']:<18} seed {replicate.seed}: {found}"
 
 
 def _raced(facts: Mapping[str, Any]) -> str:
     trial: Trial = facts["trial"]
     outcome = "won (provisional)" if trial.won else "parked" if trial.parked else "lost"
-    change = perplexity_change(trial.gain or 0.0)
+    change = _metric(facts).in_words(trial.gain or 0.0, 2)
     seeds = len(trial.effects or {})
     return (
-        f"  {facts['variant']:<18} {outcome}: {trial.idea} {change:+.2f} % perplexity to its "
+        f"  {facts['variant']:<18} {outcome}: {trial.idea} {change} to its "
         f"parent, {seeds} seed{'s' * (seeds > 1)}"
     )
 
@@ -85,7 +94,7 @@ def _settled(facts: Mapping[str, Any]) -> str:
     ideas = " + ".join(best.ideas) or "nothing yet"
     return (
         f"generation {after.generation} closed: best is {after.best} with {ideas}, "
-        f"{perplexity_change(best.gain):+.1f} % perplexity (provisional)"
+        f"{_metric(facts).in_words(best.gain)} (provisional)"
     )
 
 

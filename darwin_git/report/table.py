@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from darwin_git.domain.statistics import perplexity_change
+from darwin_git.domain.metric import Metric
 
 Data = Mapping[str, Any]
 
@@ -18,11 +18,9 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def percent(gain: float | None) -> str:
-    """A gain in nats per token as a change of perplexity."""
-    if gain is None:
-        return "-"
-    return f"{perplexity_change(gain):+.2f} %" if gain else "0 %"
+def metric_of(data: Data) -> Metric:
+    """What the data's gains are gains of."""
+    return Metric.of(data.get("metric"))
 
 
 def joined(ideas: Sequence[str], nothing: str) -> str:

@@ -1,9 +1,12 @@
 """Readers' data as text for people. Every function takes what `--json` would print."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+from darwin_git.domain.metric import PERPLEXITY, Metric
 from darwin_git.report.certificates import certified
-from darwin_git.report.table import Data, joined, percent, table
+from darwin_git.report.replicates import replicates
+from darwin_git.report.table import Data, joined, metric_of, table
 
 
 def printable(text: str) -> str:
@@ -15,35 +18,37 @@ def status(data: Data) -> str:
     """`status`."""
     if data["baseline"] is None:
         return "no baseline yet: run `darwin-git baseline`, or `darwin-git run`"
-    totals, champion = data["totals"], data["champion"]
+    totals, champion, metric = data["totals"], data["champion"], metric_of(data)
+    baseline = metric.value_words(metric.loss(data["baseline_value"]))
     lines = [
-        f"generation {data['generation']}, baseline {data['baseline'][:12]} with perplexity "
-        f"{data['baseline_perplexity']:.3f} over {data['noise']['seeds']} seeds",
+        f"generation {data['generation']}, baseline {data['baseline'][:12]} with "
+        f"{metric.name} {baseline} over {data['noise']['seeds']} seeds",
         data["noise"]["words"],
         "",
         f"champion: {joined(champion['ideas'], 'the baseline')}"
         + (f" (certified, generation {champion['moved']})" if champion["ideas"] else ""),
         "",
-        _agents(data["agents"], data["best"]),
+        _agents(metric, data["agents"], data["best"]),
     ]
     if data["parked"]:
-        stones = [f"{s['idea']} {percent(s['gain'])}" for s in data["parked"].values()]
+        stones = [f"{s['idea']} {metric.change_words(s['gain'])}" for s in data["parked"].values()]
         lines += ["", f"stepping stones: {', '.join(stones)}"]
+    runs, work = ("trainings", "training") if metric == PERPLEXITY else ("runs", "them")
     lines += [
         "",
-        f"spent: {totals['trainings']} trainings, {totals['train_seconds'] / 60:.1f} minutes of "
-        f"training; {totals['variants']} variants: {_counts(totals['decisions'])}",
+        f"spent: {totals['trainings']} {runs}, {totals['train_seconds'] / 60:.1f} minutes of "
+        f"{work}; {totals['variants']} variants: {_counts(totals['decisions'])}",
     ]
     if data["open"] is not None:
         lines.append(f"generation {data['open']} is open: `darwin-git step` finishes it")
     return "\n".join(lines)
 
 
-def _agents(agents: Data, best: str) -> str:
+def _agents(metric: Metric, agents: Data, best: str) -> str:
     rows = [
         [
             name + (" *" if name == best else ""),
-            percent(one["gain"]),
+            metric.change_words(one["gain"]),
             f"{one['wins']}/{one['tries']}",
             joined(one["ideas"], "the baseline"),
         ]
@@ -58,19 +63,20 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def log(data: Data) -> str:
     """`log`."""
-    lines, generation = [], None
+    lines, generation, metric = [], None, metric_of(data)
     for event in data["events"]:
         if event["generation"] != generation:
             generation = event["generation"]
             lines += ["", f"generation {generation}"]
-        lines.append("  " + _event(event))
+        lines.append("  " + _event(event, metric))
     return "\n".join(lines).lstrip("\n") or "nothing happened yet"
 
 
-def _event(event: Data) -> str:
+def _event(event: Data, metric: Metric) -> str:
     kind = event["kind"]
     if kind == "trial":
-        what = f"{event['variant']:<18} {event['decision']:<6} {percent(event['gain']):>9}  "
+        change = metric.change_words(event["gain"])
+        what = f"{event['variant']:<18} {event['decision']:<6} {change:>9}  "
         bad = f" [{event['verdict']}: {event['reason']}]" if event["verdict"] != "ok" else ""
         return f"{what}{event['idea'] or '-'}{bad}"
     if kind == "adopt":
@@ -88,37 +94,26 @@ def _event(event: Data) -> str:
 
 def show(data: Data) -> str:
     """`show`."""
+    metric = metric_of(data)
     lines = [f"{data['name']}: {data['subject']}", f"commit {data['commit']} by {data['author']}"]
     lines += ["", data["body"].strip(), ""]
     for screen in data["screen"]:
         if screen["verdict"] != "ok":
             lines.append(f"screen: {screen['verdict']}: {screen.get('reason', '')}")
             lines += [f"  | {line}" for line in screen.get("log", "").splitlines()[-12:]]
-        else:
-            found = screen["allowance"]
+        elif (found := screen["allowance"])["tokens"]:
             lines.append(
                 f"{found['parameters']:,} parameters, {found['flops_ratio']:.2f} x the baseline's "
                 f"FLOPs and {found['wall_ratio']:.2f} x its time per token: "
                 f"{found['tokens']:,} tokens granted"
             )
-    rows = [
-        [
-            str(r["seed"]),
-            r["verdict"],
-            "-" if r["perplexity"] is None else f"{r['perplexity']:.4f}",
-            "-" if r["bits_per_byte"] is None else f"{r['bits_per_byte']:.4f}",
-            f"{r['seconds']:.1f}",
-            f"{r['tokens_per_second']:,.0f}",
-            "-" if r["mfu"] is None else f"{100 * r['mfu']:.2f} %",
-        ]
-        for r in data["replicates"]
-    ]
-    if rows:
-        head = ["seed", "verdict", "perplexity", "bits/byte", "seconds", "tokens/s", "MFU"]
-        lines += ["", table(rows, head)]
+    if rows := replicates(data["replicates"], metric):
+        lines += ["", *rows]
     for verdict in data["verdicts"]:
         gain = verdict.get("gain")
-        lines.append(f"{verdict['decision']} (provisional) {percent(gain)} to its parent")
+        lines.append(
+            f"{verdict['decision']} (provisional) {metric.change_words(gain)} to its parent"
+        )
     lines += [f"certificate: {one['sentence']}" for one in data["certificates"]]
     lines += ["", f"review: {data['review']}"]
     return "\n".join(lines)
@@ -126,7 +121,7 @@ def show(data: Data) -> str:
 
 def lineage(data: Data) -> str:
     """`lineage`."""
-    lines = [f"baseline {data['baseline'][:12]}"]
+    lines, metric = [f"baseline {data['baseline'][:12]}"], metric_of(data)
     for name, steps in data["agents"].items():
         lines.append(name)
         for step in steps:
@@ -134,7 +129,8 @@ def lineage(data: Data) -> str:
                 text = f"{step['idea']} by {step['mutator']} ({step['variant']})"
             else:
                 text = f"the tree of {step['by']}: {joined(step['ideas'], 'the baseline')}"
-            lines.append(f"  {step['generation']:>3}  {percent(step['gain']):>9}  {text}")
+            change = metric.change_words(step["gain"])
+            lines.append(f"  {step['generation']:>3}  {change:>9}  {text}")
         if not steps:
             lines.append("       the baseline still")
     lines.append("champion")
@@ -151,22 +147,25 @@ def lineage(data: Data) -> str:
 
 def report(data: Data) -> str:
     """`report`."""
-    provisional = data["provisional"]
+    provisional, metric = data["provisional"], metric_of(data)
     return "\n".join(
         [
             *certified(data),
-            f"PROVISIONAL  {percent(provisional['gain'])} perplexity on the race's seeds: "
+            f"PROVISIONAL  {metric.in_words(provisional['gain'], 2)} on the race's seeds: "
             f"{provisional['agent']} with {joined(provisional['ideas'], 'the baseline')}",
             "",
             status(data),
             "",
             "best and mean gain of the tips by generation (provisional):",
-            *(f"  {int(g):>3}  {percent(b):>9}  {percent(m):>9}" for g, b, m in data["history"]),
+            *(
+                f"  {int(g):>3}  {metric.change_words(b):>9}  {metric.change_words(m):>9}"
+                for g, b, m in data["history"]
+            ),
             "",
             "ideas tried:",
-            *(f"  {line}" for line in _tried(data["trials"])),
+            *(f"  {line}" for line in _tried(data["trials"], metric)),
             "",
-            _failures(data["failures"]),
+            _failures(data["failures"], metric),
             "",
             f"review the champion:  {data['review']}",
             f"review the best tip:  {data['review_best']}",
@@ -174,28 +173,29 @@ def report(data: Data) -> str:
     )
 
 
-def _tried(trials: Sequence[Data]) -> list[str]:
+def _tried(trials: Sequence[Data], metric: Metric) -> list[str]:
     rows = [
         [
             t["idea"] or "-",
             t["decision"],
-            percent(t["gain"]),
-            "" if t["gain"] is None else f"+- {100 * t['sd']:.2f}",
+            metric.change_words(t["gain"]),
+            "" if t["gain"] is None else metric.spread_words(t["sd"]),
             t["variant"],
             "" if t["verdict"] == "ok" else f"{t['verdict']}: {t['reason']}"[:60],
         ]
-        for t in sorted(trials, key=lambda t: -(t["gain"] if t["gain"] is not None else -9.0))
+        for t in sorted(trials, key=lambda t: -(t["gain"] if t["gain"] is not None else -math.inf))
     ]
     if not rows:
         return ["none yet"]
     return table(rows, ["idea", "decision", "to parent", "s.e.", "variant", ""]).splitlines()
 
 
-def _failures(data: Data) -> str:
+def _failures(data: Data, metric: Metric) -> str:
     classes = ", ".join(f"{n} {name}" for name, n in data["classes"].items())
-    return (
-        f"failures: {data['failed']} of {data['trials']} ({100 * data['rate']:.1f} %; the paper: "
-        f"{100 * data['paper_rate']:.1f} %)" + (f": {classes}" if classes else "")
+    # The paper's agents wrote GPTs.
+    paper = f"; the paper: {100 * data['paper_rate']:.1f} %" if metric == PERPLEXITY else ""
+    return f"failures: {data['failed']} of {data['trials']} ({100 * data['rate']:.1f} %{paper})" + (
+        f": {classes}" if classes else ""
     )
 
 

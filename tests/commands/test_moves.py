@@ -7,6 +7,7 @@ import pytest
 
 from darwin_git.commands import read
 from darwin_git.commands.moves import certified_moves
+from darwin_git.domain.metric import PERPLEXITY
 
 
 def certificate(
@@ -22,7 +23,7 @@ def certificate(
         "n": 4,
         "race": race,
         "final": mean,
-        "final_perplexities": [20.0, 19.0],
+        "final_values": [20.0, 19.0],
         "sentence": f"{status}: …",
     }
 
@@ -32,11 +33,12 @@ def champion(generation: int, *ideas: str) -> dict[str, Any]:
 
 
 def test_nothing_certified_is_nothing() -> None:
-    assert certified_moves((), [certificate(1, 0.001, 0.02, "failed")]) is None
+    assert certified_moves(PERPLEXITY, (), [certificate(1, 0.001, 0.02, "failed")]) is None
 
 
 def test_two_moves_are_summed_and_kept_apart() -> None:
     found = certified_moves(
+        PERPLEXITY,
         ("muon", "swiglu"),
         [
             certificate(2, 0.04, 0.06),

@@ -14,6 +14,7 @@ from darwin_git.commands.diff import run_git
 from darwin_git.commands.evolve import Run
 from darwin_git.commands.mentions import mentions
 from darwin_git.domain.claim import Claim
+from darwin_git.domain.metric import PERPLEXITY
 from darwin_git.domain.statistics import CertificateRule, certify
 from darwin_git.report import certificates
 from darwin_git.store.repository import Repository
@@ -60,7 +61,8 @@ def test_a_certificate_as_data_and_as_text() -> None:
     decision = certify(
         [0.05, 0.051, 0.049, 0.05], 0.01, CertificateRule(seeds=(4,), shares=(1.0,)), 1
     )
-    data = outcome.ran(Run(claim=Claim("a2", decision, 0.07, 0.048, (20.5, 19.5)), ended="enough"))
+    done = Run(claim=Claim("a2", decision, 0.07, 0.048, (20.5, 19.5)), ended="enough")
+    data = outcome.ran(done, PERPLEXITY)
     assert json.loads(json.dumps(data)) == data
     assert data["schema"] == "darwin-git/run/1"
     certificate = data["certificate"]
@@ -72,7 +74,7 @@ def test_a_certificate_as_data_and_as_text() -> None:
         decision.sentence,
         "final split, never used to decide: perplexity 20.500 -> 19.500 (-4.69 %)",
     ]
-    nothing = outcome.certified(Claim("a2", None))
+    nothing = outcome.certified(Claim("a2", None), PERPLEXITY)
     assert nothing["decision"] is None
     assert "champion already" in certificates.claim(nothing)
 

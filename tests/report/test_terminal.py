@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from darwin_git.domain.metric import PERPLEXITY
 from darwin_git.report import certificates, terminal
-from darwin_git.report.table import percent, table
+from darwin_git.report.table import table
 
 STATUS: dict[str, Any] = {
     "generation": 5,
     "baseline": "0123456789abcdef",
-    "baseline_perplexity": 20.5,
+    "baseline_value": 20.5,
     "noise": {"seeds": 8, "words": "a gain under 1.2 % of perplexity cannot be told from luck"},
     "champion": {"ideas": ["muon", "swiglu"], "moved": 5},
     "best": "a2",
@@ -37,7 +38,7 @@ def move(generation: int, gain: float, race: float, **facts: Any) -> dict[str, A
         "high": gain + 0.01,
         "race": race,
         "final": gain,
-        "final_perplexities": [20.0, 19.0],
+        "final_values": [20.0, 19.0],
         "added": [],
         "dropped": [],
         **facts,
@@ -66,7 +67,7 @@ def test_status_reads_in_one_screen() -> None:
 def test_two_certified_moves_are_a_sum_and_a_line_each() -> None:
     moves = [
         move(2, 0.04, 0.06, added=["rotary", "muon"]),
-        move(5, 0.03, 0.02, added=["swiglu"], dropped=["rotary"], final_perplexities=None),
+        move(5, 0.03, 0.02, added=["swiglu"], dropped=["rotary"], final_values=None),
     ]
     data = {
         "certified": {
@@ -222,5 +223,10 @@ def test_printable_keeps_lines_and_letters_and_nothing_else() -> None:
 
 
 def test_numbers_for_people() -> None:
-    assert [percent(x) for x in (None, 0.0, 0.01, -0.01)] == ["-", "0 %", "-1.00 %", "+1.01 %"]
+    assert [PERPLEXITY.change_words(x) for x in (None, 0.0, 0.01, -0.01)] == [
+        "-",
+        "0 %",
+        "-1.00 %",
+        "+1.01 %",
+    ]
     assert table([["a", "b"], ["long", ""]], ["x", "y"]) == "x     y\na     b\nlong"

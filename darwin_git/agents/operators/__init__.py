@@ -1,7 +1,8 @@
-"""Built-in mutations of nanoGPT-like training code: pure functions from text to text."""
+"""Built-in mutations of nanoGPT-like training code, and of constants in any: text to text."""
 
 from .catalogue import CATALOGUE
-from .draw import draw
+from .constants import constants
+from .draw import comparable, draw
 from .genome import Files, GenomeView
 from .numeric import numeric
 from .operator import Operator, applicable, apply
@@ -13,6 +14,8 @@ __all__ = [
     "Operator",
     "applicable",
     "apply",
+    "comparable",
+    "constants",
     "draw",
     "numeric",
 ]

@@ -24,7 +24,7 @@ CRASH_CHANGE = 0.1
 CRASH_SD = 0.03
 
 
-_NUMERIC = re.compile(r"(?P<setting>[a-z_0-9]+)-x(?P<factor>[0-9.]+)")
+_NUMERIC = re.compile(r"(?P<setting>[a-z_0-9.]+)-x(?P<factor>[0-9.]+)")
 _NAMED_STEPS = {
     "lr_x2.5": ("learning_rate", math.log(2.5)),
     "lr_x0.3": ("learning_rate", math.log(0.3)),
@@ -58,6 +58,21 @@ def transferred(name: str, outcome: Outcome) -> tuple[float, float] | None:
     change = outcome.change * (min(ratio, 2.0) if ratio > 0 else 0.5 * max(ratio, -1.0))
     doubt = KIN_SD if ratio > 0 else OPPOSITE_SD
     return change, (outcome.sd**2 + doubt**2 + (0.5 * change) ** 2) ** 0.5
+
+
+def comparable(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Outcomes in a metric's own units, on the scale that the priors are in.
+
+    The median change that was seen becomes the size that a mutation is expected to have.
+    """
+    sizes = sorted(abs(one.change) for one in outcomes if one.change)
+    if not sizes:
+        return list(outcomes)
+    unit = CONTEXT_SD / sizes[len(sizes) // 2]
+    return [
+        Outcome(one.idea, None if one.change is None else one.change * unit, one.sd * unit)
+        for one in outcomes
+    ]
 
 
 def posterior(operator: Operator, outcomes: Sequence[Outcome]) -> tuple[float, float]:

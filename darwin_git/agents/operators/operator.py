@@ -10,7 +10,15 @@ from .genome import Genome, GenomeView
 from .source import Edit, NotApplicable, splice
 
 Family = Literal[
-    "model", "init", "optimizer", "schedule", "data", "batch", "regularisation", "compute"
+    "model",
+    "init",
+    "optimizer",
+    "schedule",
+    "data",
+    "batch",
+    "regularisation",
+    "compute",
+    "constants",
 ]
 Transform = Callable[[Genome], Sequence[Edit]]
 
@@ -65,7 +73,11 @@ def _apply(operator: Operator, genome: Genome) -> dict[str, str] | None:
         return None
     changed = {path: text for path, text in changed.items() if text != files[path]}
     # All of it or nothing: half an operator is a broken genome.
-    if not changed or changed.keys() != files.keys() or not all(map(_compiles, changed.values())):
+    if (
+        not changed
+        or changed.keys() != files.keys()
+        or not all(map(_compiles, changed, changed.values()))
+    ):
         return None
     return changed
 
@@ -77,7 +89,9 @@ def _already_there(text: str, edits: Sequence[Edit], path: str) -> bool:
     )
 
 
-def _compiles(text: str) -> bool:
+def _compiles(path: str, text: str) -> bool:
+    if not path.endswith(".py"):
+        return True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
