@@ -63,18 +63,25 @@ class Artifact(Protocol):
 class Command:
     """Everything a runner needs to know. Nothing of the host's file system is assumed but `data`.
 
+    The command sees its checkout (the working directory), the tools and an empty out folder.
+
     Attributes:
         label: for logs and container names.
         trusted: see Subject.trusted; the process runner refuses what is not.
         genome: the checkout, the working directory of the command.
         tools: our own scripts and the override file; they stand outside the checkout.
-        data: read-only folders by their path in the checkout (``data/darwin``).
+        data: read-only folders by their path in the checkout (``data/darwin``), or beside it
+            (``../judge``); a folder's content never changes under its name.
         artifacts: read-only files by name; they stand beside the tools.
         argv: ``{python}``, ``{genome}``, ``{tools}`` and ``{out}`` are replaced by the runner.
         limits: what it may use.
         key: name of a resumable attempt: where this command ended well under the same key for an
             owner that died before it discarded the outputs, the runner hands those out instead of
             running it again. Empty: nothing outlives the owner.
+        keep: names of the output files that somebody will ask for; the others may be gone.
+        cache: name of a compile cache; each command gets a private copy of what the last one with
+            `fills_cache` left under that name, so that no training can leave another anything.
+        fills_cache: keep this command's cache; only for commands that see no real data.
     """
 
     label: str
@@ -86,6 +93,26 @@ class Command:
     data: Mapping[str, Path]
     artifacts: Mapping[str, Artifact]
     key: str = ""
+    keep: tuple[str, ...] = ()
+    cache: str = ""
+    fills_cache: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a runner's commands run: this machine, or the one with the engine.
+
+    Attributes:
+        cpus: CPU numbers that commands may be pinned to.
+        memory_bytes: main memory.
+        gpus: names by id, as device requests and CUDA_VISIBLE_DEVICES take it.
+        name: the processor's model.
+    """
+
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    gpus: Mapping[str, str]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -163,6 +190,9 @@ class Runner(Protocol):
     def environment(self) -> Mapping[str, str]:
         """What the numbers depend on: image digest, or python, torch and numpy versions."""
 
+    def machine(self, *, gpus: bool) -> Machine:
+        """Where commands run; raises DarwinError where `gpus` are asked for and there are none."""
+
     def run(self, command: Command, slot: Slot) -> Finished:
         """Run to the end or to the deadline."""
 
@@ -179,6 +209,9 @@ class Runner(Protocol):
             scored: keys whose results nobody will take any more.
         """
 
+    def close(self) -> None:
+        """Wait until everything that ended is removed, give up connections; may be called twice."""
+
 
 # --- Executor: where commands run --------------------------------------------------------------
 
@@ -192,6 +225,12 @@ class Executor(Protocol):
 
     def submit(self, call: Callable[[Slot], T]) -> Future[T]:
         """Queue a call; it is given the slot it runs on. Picklable calls can travel."""
+
+    def hold(self, gpu: str | None) -> AbstractContextManager[None]:
+        """Keep a GPU free of trainings: wait for those that run on it, start none; None: nothing.
+
+        For a proposer whose model runs there.
+        """
 
     def close(self, *, cancel: bool) -> None:
         """Wait for what runs, or cancel: queued calls dropped, running commands killed."""
@@ -248,6 +287,7 @@ class Assignment:
         files: text files of the parent's tree by path.
         mutable: the paths it may change.
         train: arguments of the train command, for example ("train.py", "config/tiny_cpu.py").
+        contract: ``nanogpt``, or ``command``: any repository, whose files mean nothing to us.
         frozen: settings that the harness sets; editing them is refused.
         seed: for the proposer's own random draws; the same assignment gives the same proposal.
         outcomes: everything this run has seen.
@@ -268,6 +308,7 @@ class Assignment:
     tried: frozenset[str] = frozenset()
     present: frozenset[str] = frozenset()
     control: str = ""
+    contract: str = "nanogpt"
 
 
 @dataclass(frozen=True)
@@ -308,6 +349,10 @@ class Proposer(Protocol):
     @property
     def builtin(self) -> bool:
         """Its commits come from this clone's own catalogue: they may run without a container."""
+
+    @property
+    def gpu(self) -> str | None:
+        """Id of the training GPU that its model runs on: it proposes only between trainings."""
 
     def propose(self, assignment: Assignment) -> Proposal | Declined:
         """One idea, applied."""

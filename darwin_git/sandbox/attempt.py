@@ -4,7 +4,7 @@
 
     <base>/<name>.lock      held (flock) by the tool that owns the attempt: a kill releases it
     <base>/<name>.json      written once a resumable command ended well; beside, never inside
-    <base>/<name>/          mode 700: genome/ tools/ out/ home/ tmp/
+    <base>/<name>/          mode 700: genome/ tools/ out/ home/ tmp/ cache/
 """
 
 import fcntl
@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +22,7 @@ from darwin_git.ports import Artifact, Command, Finished, Line
 from darwin_git.sandbox.family import Family
 from darwin_git.sandbox.output import FileArtifact, FolderOutputs, remove_tree
 
-FOLDERS = ("genome", "tools", "out", "home", "tmp")
+FOLDERS = ("genome", "tools", "out", "home", "tmp", "cache")
 ADOPTABLE_SECONDS = 14 * 24 * 3600.0
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 
@@ -100,6 +101,11 @@ class Attempt:
         """What lies in out/."""
         return FolderOutputs(self.folder / "out", self.limit, self.discard)
 
+    def empty(self) -> None:
+        """An empty out folder and nothing else; what stood here before is gone."""
+        self._clear()
+        (self.folder / "out").mkdir(mode=0o700, parents=True)
+
     def build(self, command: Command) -> None:
         """Write checkout, tools and artifacts, link the data; what stood here before is gone."""
         self._clear()
@@ -115,10 +121,19 @@ class Attempt:
             target.write_bytes(file.content)
             target.chmod(0o700 if file.executable else 0o600)
         for path, folder in command.data.items():
-            target = _inside(genome, path)
+            target = self._data_at(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(folder.resolve(strict=True), target_is_directory=True)
         self._tools(command.tools, command.artifacts)
+
+    def _data_at(self, path: str) -> Path:
+        """In the checkout, or beside it by a name of its own."""
+        beside = path.removeprefix("../")
+        if beside == path:
+            return _inside(self.folder / "genome", path)
+        if "/" in beside or beside in FOLDERS:
+            raise ValueError(f"{path!r} leaves the checkout")
+        return _inside(self.folder, beside)
 
     def _tools(self, tools: Mapping[str, bytes], artifacts: Mapping[str, Artifact]) -> None:
         folder = self.folder / "tools"
@@ -149,7 +164,19 @@ class Attempt:
         remove_tree(self.folder)
 
 
-def reap(base: Path, scored: Collection[str] = ()) -> int:
+@contextmanager
+def owned(base: Path, name: str) -> Iterator[bool]:
+    """Own an attempt for a while; False where another living process owns it."""
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _lock(base / f"{name}.lock")
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def reap(base: Path, scored: Collection[str] = ()) -> list[str]:
     """Kill and remove what dead owners left, but for results that can still be taken.
 
     Args:
@@ -157,9 +184,9 @@ def reap(base: Path, scored: Collection[str] = ()) -> int:
         scored: keys whose results were taken by an owner that died before it deleted them.
 
     Returns:
-        How many attempts were removed.
+        Names of the attempts that were removed.
     """
-    removed = 0
+    removed: list[str] = []
     if not base.is_dir():
         return removed
     base = base.resolve()
@@ -175,7 +202,7 @@ def reap(base: Path, scored: Collection[str] = ()) -> int:
             attempt.release()
             continue
         attempt.discard()
-        removed += 1
+        removed.append(name)
     return removed
 
 

@@ -33,7 +33,7 @@ class Lines:
     def __init__(self, limit: int) -> None:
         self._half = max(LINE_BYTES, limit // 2)
         self._head: list[Line] = []
-        self._tail: deque[Line] = deque()
+        self._tail: deque[tuple[Line, int]] = deque()
         self._head_bytes = self._tail_bytes = 0
         self._partial = b""
         self._dropped = 0
@@ -51,20 +51,23 @@ class Lines:
         if self._partial:
             self._keep(self._partial, at)
             self._partial = b""
-        cut = self._tail[0].at if self._tail else at
+        tail = [line for line, _ in self._tail]
+        cut = tail[0].at if tail else at
         gap = (Line(cut, f"[... {self._dropped} lines dropped ...]"),) if self._dropped else ()
-        return (*self._head, *gap, *self._tail)
+        return (*self._head, *gap, *tail)
 
     def _keep(self, raw: bytes, at: float) -> None:
-        size = len(raw) + 64  # an empty line costs memory, too
+        line = Line(at, _one_line(raw))
+        # an empty line costs memory, too; and a byte that is no UTF-8 becomes three
+        size = max(len(raw), len(line.text.encode())) + 64
         if self._head_bytes + size <= self._half and not self._tail:
-            self._head.append(Line(at, _one_line(raw)))
+            self._head.append(line)
             self._head_bytes += size
             return
-        self._tail.append(Line(at, _one_line(raw)))
+        self._tail.append((line, size))
         self._tail_bytes += size
         while self._tail_bytes > self._half:
-            self._tail_bytes -= len(self._tail.popleft().text.encode()) + 64
+            self._tail_bytes -= self._tail.popleft()[1]
             self._dropped += 1
 
 

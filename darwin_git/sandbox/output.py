@@ -1,7 +1,8 @@
 """Reading what a dead command left: regular files of bounded size, nothing else."""
 
+import itertools
 import os
-import shutil
+import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 from darwin_git.domain import strict_json
 from darwin_git.ports import UnsafeOutput
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -116,20 +119,34 @@ class NoOutputs:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder that somebody else wrote, folders without permissions included."""
+    """Delete a folder that somebody else wrote: closed folders included, and deep ones.
 
-    def permit(function: Callable[..., Any], path: str, _: object) -> None:
-        # a folder of mode 000 stops its owner only until it is given back
-        parent = Path(path).parent
-        for locked in (parent, Path(path)):
-            if locked.is_dir() and not locked.is_symlink():
-                locked.chmod(0o700)
-        if function is os.unlink or function is os.rmdir:
-            function(path)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+    Folders within folders are moved to the top first, so that no path becomes too long and nothing
+    recurses.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        return
+    folder.chmod(0o700)
+    fresh = f".{secrets.token_hex(8)}-"
+    numbers = itertools.count()
+    while entries := _entries(folder):
+        for entry, is_folder in entries:
+            if not is_folder:
+                entry.unlink()
+                continue
+            entry.chmod(0o700)
+            for inner, is_deep in _entries(entry):
+                if is_deep:
+                    inner.chmod(0o700)
+                    inner.rename(folder / f"{fresh}{next(numbers)}")
+                else:
+                    inner.unlink()
+            entry.rmdir()
+    folder.rmdir()
 
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder, onerror=permit)
+
+def _entries(folder: Path) -> list[tuple[Path, bool]]:
+    """What lies in a folder, and whether it is one itself; links are not."""
+    with os.scandir(folder) as listing:
+        return [(Path(entry.path), entry.is_dir(follow_symlinks=False)) for entry in listing]

@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Literal
 
 from darwin_git.errors import DarwinError
-from darwin_git.ports import Command, DialogueEnded, Finished, Slot
+from darwin_git.ports import Command, DialogueEnded, Finished, Machine, Slot
 from darwin_git.sandbox.attempt import Attempt, Occupied, reap
+from darwin_git.sandbox.caches import Caches
 from darwin_git.sandbox.dialogue import ProcessDialogue, close
 from darwin_git.sandbox.family import MARKER, Family
 from darwin_git.sandbox.log import Lines, Tail
+from darwin_git.sandbox.machine import this_machine
 from darwin_git.sandbox.output import NoOutputs
 from darwin_git.sandbox.watch import Cause, Watch
 
@@ -57,6 +59,7 @@ class ProcessRunner:
         self._allow = allow_unsandboxed
         self._running: set[Family] = set()
         self._kept: dict[str, Attempt] = {}
+        self._caches = Caches(base)
         self._guard = threading.Lock()
         self._cancelled = False
 
@@ -64,6 +67,10 @@ class ProcessRunner:
         """Versions of python, torch and numpy."""
         version = ".".join(map(str, sys.version_info[:3]))
         return {"python": version, **{name: _version(name) for name in ("torch", "numpy")}}
+
+    def machine(self, *, gpus: bool) -> Machine:
+        """This one."""
+        return this_machine(gpus=gpus)
 
     def run(self, command: Command, slot: Slot) -> Finished:
         """Run to the end or to the deadline; a kept result of the same key is taken instead."""
@@ -75,7 +82,11 @@ class ProcessRunner:
                 self._kept[command.key] = attempt
                 return kept
             attempt.build(command)
+            if command.cache:
+                self._caches.lend(command.cache, attempt.folder / "cache")
             finished = self._run(command, slot, attempt)
+            if command.fills_cache and finished.exit_code == 0:
+                self._caches.take(command.cache, attempt.folder / "cache")
             if command.key and finished.cause == "exit" and finished.exit_code == 0:
                 with contextlib.suppress(OSError):  # it was paid for: it is scored, if not kept
                     attempt.save(finished)
@@ -124,7 +135,11 @@ class ProcessRunner:
 
     def reap(self, scored: Collection[str] = ()) -> int:
         """Remove what dead owners left, but for results that can still be taken."""
-        return reap(self._base, scored)
+        self._caches.reap()
+        return len(reap(self._base, scored))
+
+    def close(self) -> None:
+        """Nothing to do: each command removes what it made."""
 
     def _claim(self, command: Command) -> Attempt:
         """The attempt of that key, where it is still ours or nobody's; raises Occupied."""
@@ -138,8 +153,8 @@ class ProcessRunner:
             raise DarwinError(
                 f"{command.label} was not written by this clone's own catalogue, and the process "
                 "runner has no wall that holds against foreign code",
-                hint="a container runner is not there yet; if you trust everyone who wrote it, "
-                "set allow_unsandboxed = true under [sandbox] in darwin.toml",
+                hint='containers have one: sandbox.runner = "docker" in darwin.toml; if you trust '
+                "everyone who wrote it, set sandbox.allow_unsandboxed = true",
             )
 
     def _run(self, command: Command, slot: Slot, attempt: Attempt) -> Finished:
@@ -182,7 +197,7 @@ class ProcessRunner:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(WALL), json.dumps(spec), *argv],
                 cwd=attempt.folder / "genome",
-                env=_environment(attempt, slot),
+                env=_environment(command, attempt, slot),
                 stdin=subprocess.PIPE if talking else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if talking else subprocess.PIPE,
@@ -247,10 +262,16 @@ def _place(word: str) -> str:
     return word.replace("{python}", sys.executable)
 
 
-def _environment(attempt: Attempt, slot: Slot) -> dict[str, str]:
+def _environment(command: Command, attempt: Attempt, slot: Slot) -> dict[str, str]:
     """What the command sees of the world: nothing of the person's but PATH."""
     threads = str(max(1, len(slot.cpus)))
+    cache = str(attempt.folder / "cache")
+    compiled = {
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
+        "TRITON_CACHE_DIR": f"{cache}/triton",
+    }
     return {
+        **(compiled if command.cache else {}),
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(attempt.folder / "home"),
         "TMPDIR": str(attempt.folder / "tmp"),
@@ -258,6 +279,7 @@ def _environment(attempt: Attempt, slot: Slot) -> dict[str, str]:
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi counts
         "CUDA_VISIBLE_DEVICES": slot.gpu or "",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -1,5 +1,6 @@
 """The watch over one running command: time, memory, processes, disk."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -76,6 +77,8 @@ def disk_usage(folder: Path, limit: int) -> int:
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if total > limit or entries > MAX_ENTRIES:
                         return max(total, limit + 1)
-        except OSError:
-            continue  # gone, or closed to us
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return limit + 1  # so deep that nobody could look
+            # gone, or closed to us
     return total

@@ -79,9 +79,10 @@ def test_the_tools_secrets_are_not_seen(
     text = " ".join(line.text for line in finished.lines)
     assert "-secret" not in text and "PYTHONPATH" not in text
     assert eval(finished.lines[0].text) == [
-        "CUDA_VISIBLE_DEVICES", "DARWIN_ATTEMPT", "HOME", "LANG", "MKL_NUM_THREADS",
-        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH", "PYTHONDONTWRITEBYTECODE",
-        "PYTHONHASHSEED", "PYTHONNOUSERSITE", "PYTHONUNBUFFERED", "TMPDIR",
+        "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "DARWIN_ATTEMPT", "HOME", "LANG",
+        "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH",
+        "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONNOUSERSITE", "PYTHONUNBUFFERED",
+        "TMPDIR",
     ]  # fmt: skip
     finished.outputs.discard()
 
@@ -113,6 +114,87 @@ def test_the_checkout_and_the_data_stand_where_the_command_expects_them(
     assert [line.text for line in finished.lines[:2]] == ["tokens", "tool"]
     finished.outputs.discard()
     assert (data / "train.bin").read_bytes() == b"tokens"
+
+
+def test_a_data_folder_may_stand_beside_the_checkout(
+    runner: ProcessRunner, slot: Slot, script: Script, tmp_path: Path
+) -> None:
+    judge = tmp_path / "program"
+    judge.mkdir()
+    (judge / "judge.py").write_text("print('judged')")
+    command = script("", argv=("{python}", "../judge/judge.py"), data={"../judge": judge})
+    finished = runner.run(command, slot)
+    assert [line.text for line in finished.lines] == ["judged"], finished.errors
+    finished.outputs.discard()
+    for path in ("../out", "../genome", "..", "../", "../..", "../a/b", "../../a"):
+        with pytest.raises(ValueError, match="leaves"):
+            runner.run(script("", data={path: judge}), slot)
+
+
+CACHE = """
+import os, pathlib
+cache = pathlib.Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+print(sorted(p.read_text() for p in cache.rglob("*") if p.is_file()))
+cache.mkdir(parents=True, exist_ok=True)
+(cache / "file").write_text(os.environ.get("SAY", "said"))
+(cache / "deep").mkdir(exist_ok=True)
+(cache / "deep" / "more").write_text("more")
+(cache / "link").symlink_to("/etc/passwd")
+(cache / "folder").symlink_to("/etc")
+os.mkfifo(cache / "pipe")
+(cache / "deep").chmod(0)
+"""
+
+
+def test_a_compile_cache_is_lent_as_a_private_copy(
+    runner: ProcessRunner, base: Path, slot: Slot, script: Script
+) -> None:
+    def seen(source: str, **changes: object) -> str:
+        finished = runner.run(script(source, **changes), slot)
+        assert finished.exit_code == 0, finished.errors
+        finished.outputs.discard()
+        return finished.lines[0].text
+
+    poison = "cache.joinpath('file').write_text('weights')\ncache.joinpath('n').write_text('w')"
+    assert seen(CACHE, cache="tree") == "[]"
+    assert seen(CACHE, cache="tree") == "[]", "only commands that fill it leave anything"
+    assert seen(CACHE, cache="tree", fills_cache=True) == "[]"
+    kept = "['more', 'said']"
+    look = CACHE.split("cache.mkdir")[0]
+    assert seen(look + poison, cache="tree") == kept
+    assert seen(look, cache="tree") == kept, "what a training wrote there is gone"
+    assert seen(look, cache="other") == "[]"
+    failed = runner.run(script(look + poison + "\n1 / 0", cache="tree", fills_cache=True), slot)
+    assert failed.exit_code == 1
+    failed.outputs.discard()
+    assert seen(look, cache="tree") == kept, "what failed fills nothing"
+    with pytest.raises(ValueError, match="cache name"):
+        runner.run(script("", cache="../up"), slot)
+    (folder,) = base.glob("c-*")
+    assert runner.reap() == 0 and folder.exists()
+    os.utime(folder, (0, 0))
+    runner.reap()
+    assert list(base.iterdir()) == []
+
+
+def test_the_machine_is_described(runner: ProcessRunner) -> None:
+    machine = runner.machine(gpus=False)
+    assert set(machine.cpus) == os.sched_getaffinity(0)
+    assert machine.memory_bytes > 1 << 28 and machine.name and not machine.gpus
+    runner.close()
+    runner.close()
+
+
+def test_a_gpu_that_is_not_there_is_named(
+    runner: ProcessRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DarwinError, match="no NVIDIA GPU answers"):
+        runner.machine(gpus=True)
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho '0, NVIDIA H200'\necho '1, NVIDIA L40S'\n")
+    smi.chmod(0o755)
+    assert runner.machine(gpus=True).gpus == {"0": "NVIDIA H200", "1": "NVIDIA L40S"}
 
 
 @pytest.mark.parametrize("path", ["../out.py", "/etc/x", "a/../../b", ".git/hooks/x"])

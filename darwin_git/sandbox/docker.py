@@ -1,0 +1,383 @@
+"""The container runner: every command behind a wall that holds against hostile code.
+
+Only the engine's API is used, so that it may run on another machine: inputs enter over standard
+input, data folders through volumes, and what a command left is copied out after its death.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from darwin_git.errors import DarwinError
+from darwin_git.ports import Command, DialogueEnded, Finished, Machine, Slot
+from darwin_git.sandbox import attempt as attempts
+from darwin_git.sandbox import birth, container, hardware, harvest, leftovers, parcel, reaper
+from darwin_git.sandbox.attempt import Attempt, Occupied
+from darwin_git.sandbox.engine import PATIENCE_SECONDS, Engine, faults
+from darwin_git.sandbox.heard import Ended, infra
+from darwin_git.sandbox.job import Job
+from darwin_git.sandbox.output import NoOutputs
+from darwin_git.sandbox.talk import ContainerDialogue
+from darwin_git.sandbox.volumes import DataVolumes
+
+CACHE_BYTES = 256 << 20
+CACHE_SECONDS = 14 * 24 * 3600.0
+
+
+class DockerRunner:
+    """Runs commands in containers of this clone.
+
+    Args:
+        base: folder for attempts, private to this clone.
+        image: name or id of the training image.
+        engine: the engine's address; empty for DOCKER_HOST, else the usual socket.
+        runtime: of the containers; empty for the engine's default.
+        patience: seconds that a lost engine is awaited where a command is under way.
+
+    Every method but `close` and `cancel` raises DarwinError with the cure where the engine or its
+    image is not to be had; what goes wrong while a command is under way is its cause ``infra``.
+    """
+
+    kind = "docker"
+
+    def __init__(
+        self,
+        base: Path,
+        image: str,
+        *,
+        engine: str = "",
+        runtime: str = "",
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._base = base
+        self._name = image
+        self._engine = Engine(engine, patience=patience)
+        self._runtime = runtime
+        self._image: container.Image | None = None
+        self._removals = leftovers.Removals()
+        self._running: set[Job] = set()
+        self._kept: dict[str, Attempt] = {}
+        self._guard = threading.Lock()
+        self._asking = threading.RLock()  # not the one that `cancel` takes: an engine may hang
+        self._cancelled = False
+        self._clone = ""
+        self._data: DataVolumes | None = None
+
+    # --- what it is ----------------------------------------------------------------------------
+
+    def environment(self) -> Mapping[str, str]:
+        """The image's content address and the runtime."""
+        return {"image": self._ready().id, "runtime": self._runtime_name()}
+
+    def machine(self, *, gpus: bool) -> Machine:
+        """The engine's; raises DarwinError where `gpus` are asked for and there are none."""
+        image = self._ready()
+        attempt = Attempt.claim(self._base, "", 0)  # so that reap finds what a kill leaves
+        labels = self._labels(attempt.name, "probe")
+        try:
+            return hardware.of(self._engine, image, labels, self._runtime, gpus=gpus)
+        finally:
+            attempt.discard()
+
+    @property
+    def engine(self) -> Engine:
+        """The connection."""
+        return self._engine
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def run(self, command: Command, slot: Slot) -> Finished:
+        """Run to the end or to the deadline; what a dead owner ran under the key is taken over."""
+        attempt = None
+        try:
+            attempt = self._claim(command)
+            if kept := attempt.finished():
+                self._kept[command.key] = attempt
+                return kept
+            image = self._ready()
+            job, ended = self._adopted(command, attempt) if command.key else (None, None)
+            if job is None or ended is None:
+                job, ended = self._fresh(command, slot, attempt, image)
+            try:
+                finished = self._taken(job, ended, command, image, attempt)
+                if command.key and finished.cause == "exit" and finished.exit_code == 0:
+                    with suppress(OSError):  # it was paid for: it is scored, if not kept
+                        attempt.save(finished)
+                    self._kept[command.key] = attempt
+            finally:
+                self._dismiss(job, command)
+            return finished
+        except (OSError, Occupied) as error:
+            if attempt:
+                attempt.discard()
+            return Finished("infra", None, 0.0, (), str(error), NoOutputs())
+        except BaseException:
+            if attempt:
+                attempt.discard()
+            raise
+
+    @contextmanager
+    def converse(self, command: Command, slot: Slot) -> Iterator[ContainerDialogue]:
+        """Start a command and talk to it; leaving the context kills it."""
+        image = self._ready()
+        try:
+            attempt = Attempt.claim(self._base, "", command.limits.output_bytes)
+        except OSError as error:
+            raise DialogueEnded("infra") from error
+        try:
+            job = self._created(command, slot, attempt, image, talk=True)
+            try:
+                with self._registered(job), self._dialogue(job, command) as dialogue:
+                    yield dialogue
+            finally:
+                self._removals.add(job.remove)
+        finally:
+            attempt.discard()
+
+    @contextmanager
+    def _dialogue(self, job: Job, command: Command) -> Iterator[ContainerDialogue]:
+        if job.cancelled:
+            raise DialogueEnded("infra")
+        with self._engine_faults():
+            job.start(self._parcel(command))
+        if job.cancelled:
+            raise DialogueEnded("infra")
+        dialogue = ContainerDialogue(job, command.limits)
+        try:
+            yield dialogue
+        finally:
+            dialogue.end()
+
+    def cancel(self) -> None:
+        """Kill everything that runs and start nothing more; for LocalExecutor's on_cancel."""
+        self._cancelled = True
+        with self._guard:
+            jobs = list(self._running)
+        if jobs:
+            with ThreadPoolExecutor(min(16, len(jobs))) as pool:
+                list(pool.map(Job.cancel, jobs))
+
+    def reap(self, scored: Collection[str] = ()) -> int:
+        """Remove what dead owners left, but for what can still be taken; others' stays."""
+        try:
+            gone, spared = reaper.reap(self._engine.api, self._identity(), self._base, scored)
+        except faults() as error:
+            raise self._engine.explain(error) from error
+        for path in self._cache_folder().glob("*.tar*"):
+            if time.time() - path.stat().st_mtime > CACHE_SECONDS:
+                path.unlink(missing_ok=True)
+        return len((gone | set(attempts.reap(self._base, scored))) - spared)
+
+    def clean(self) -> int:
+        """Remove cached data volumes and compile caches; how many. Nothing may run."""
+        self._volumes().forget()
+        try:
+            count = reaper.clean(self._engine.api, self._identity())
+        except faults() as error:
+            raise self._engine.explain(error) from error
+        for path in self._cache_folder().glob("*.tar"):
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
+    def close(self) -> None:
+        """Wait until everything that ended is removed, give up the connection."""
+        self._removals.wait()
+        self._engine.close()
+
+    # --- parts of a run --------------------------------------------------------------------------
+
+    def _adopted(self, command: Command, attempt: Attempt) -> tuple[Job | None, Ended | None]:
+        """What a dead owner left running, or run, under the same key."""
+        with self._engine_faults():
+            stem = reaper.adoptable(self._engine.api, self._identity(), attempt.name)
+            if stem is None:
+                reaper.remove(self._engine.api, self._identity(), attempt.name)
+                return None, None
+        job = Job(self._engine, stem, kept=True, sharing=self._shares())
+        with self._registered(job), self._engine_faults():
+            attempt.empty()
+            ended = job.adopt(command.limits)
+            if ended is None:
+                job.remove()
+        return job, ended
+
+    def _fresh(
+        self, command: Command, slot: Slot, attempt: Attempt, image: container.Image
+    ) -> tuple[Job, Ended]:
+        attempt.empty()
+        job = self._created(command, slot, attempt, image, talk=False)
+        try:
+            with self._registered(job):
+                if job.cancelled:
+                    return job, infra("cancelled")
+                with self._engine_faults():
+                    job.start(self._parcel(command))
+                return job, job.follow(command.limits)
+        except BaseException:
+            self._removals.add(job.remove)
+            raise
+
+    def _created(
+        self,
+        command: Command,
+        slot: Slot,
+        attempt: Attempt,
+        image: container.Image,
+        *,
+        talk: bool,
+    ) -> Job:
+        """Containers and volume of a command, nothing of it started but the keeper."""
+        stem, sharing = birth.stem(command.label), self._shares() and not talk
+        job = Job(self._engine, stem, kept=not talk, sharing=sharing)
+        fill = self._labels(attempt.name, "fill")
+        try:
+            with self._engine_faults():
+                data = [self._volumes().of(one, image, fill) for one in command.data.values()]
+                birth.create(
+                    job,
+                    command,
+                    slot,
+                    image,
+                    self._parcel(command),
+                    data,
+                    lambda role: self._labels(attempt.name, role),
+                    runtime=self._runtime,
+                    podman=self._engine.podman,
+                )
+        except BaseException:
+            self._removals.add(job.remove)
+            raise
+        return job
+
+    def _taken(
+        self, job: Job, ended: Ended, command: Command, image: container.Image, attempt: Attempt
+    ) -> Finished:
+        """Copy what was asked for to the host; the containers may go then."""
+        try:
+            if ended.cause != "infra":
+                harvest.collect(self._engine, image, job, command, attempt.folder / "out")
+            if command.cache and command.fills_cache and ended.exit_code == 0:
+                target = self._cache(command.cache)
+                folder = f"{container.OUT}/.cache"
+                harvest.fetch_folder(self._engine.api, job.keeper, folder, CACHE_BYTES, target)
+        except faults() as error:
+            if _is_our_disk(error):
+                ended = infra(str(error))
+            else:
+                job.lost = True
+                ended = infra(self._engine.explain(error).message)
+        return Finished(
+            ended.cause,
+            ended.exit_code,
+            ended.seconds,
+            ended.lines,
+            ended.errors,
+            attempt.outputs(),
+        )
+
+    def _parcel(self, command: Command) -> parcel.Parcel:
+        cache = self._cache(command.cache) if command.cache else None
+        return parcel.pack(command, cache if cache and cache.exists() else None)
+
+    # --- what is asked once --------------------------------------------------------------------
+
+    def _ready(self) -> container.Image:
+        with self._asking:
+            if self._image is None:
+                self._image = container.Image.of(self._engine.image(self._name))
+                self._check_runtime()
+            return self._image
+
+    def _check_runtime(self) -> None:
+        known = self._engine.info().get("Runtimes") or {}
+        if self._runtime and known and self._runtime not in known:
+            raise DarwinError(
+                f"the engine at {self._engine.address} has no runtime {self._runtime!r}",
+                hint=f"it has {', '.join(sorted(known))}: set one of them as `runtime` under "
+                "[sandbox], or register yours in the engine's configuration",
+            )
+
+    def _runtime_name(self) -> str:
+        return self._runtime or str(self._engine.info().get("DefaultRuntime") or "")
+
+    def _shares(self) -> bool:
+        return self._runtime_name() in container.SHARING
+
+    def _identity(self) -> str:
+        with self._asking:
+            if not self._clone:
+                self._clone = leftovers.clone_id(self._base)
+            return self._clone
+
+    def _labels(self, attempt: str, role: str) -> dict[str, str]:
+        return {
+            container.CLONE: self._identity(),
+            container.ATTEMPT: attempt,
+            container.ROLE: role,
+        }
+
+    def _volumes(self) -> DataVolumes:
+        with self._asking:
+            if self._data is None:
+                folder = self._base / "volumes"
+                self._data = DataVolumes(self._engine, folder, self._identity())
+            return self._data
+
+    def _cache_folder(self) -> Path:
+        return self._base / "caches"
+
+    def _cache(self, name: str) -> Path:
+        return self._cache_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.tar"
+
+    # --- bookkeeping -----------------------------------------------------------------------------
+
+    def _claim(self, command: Command) -> Attempt:
+        """The attempt of that key, where it is still ours or nobody's; raises Occupied."""
+        kept = self._kept.pop(command.key, None)
+        if kept and kept.lock >= 0:
+            return kept
+        return Attempt.claim(self._base, command.key, command.limits.output_bytes)
+
+    @contextmanager
+    def _registered(self, job: Job) -> Iterator[None]:
+        self._remember(job)
+        try:
+            yield
+        finally:
+            self._forget(job)
+
+    def _dismiss(self, job: Job, command: Command) -> None:
+        """Its containers may go; those that a lost engine may still hold are adopted later."""
+        if command.key and job.lost and not job.cancelled and not self._kept.get(command.key):
+            job.let_go()
+        else:
+            self._removals.add(job.remove)
+
+    def _remember(self, job: Job) -> None:
+        with self._guard:
+            self._running.add(job)
+        job.cancelled = job.cancelled or self._cancelled
+
+    def _forget(self, job: Job) -> None:
+        with self._guard:
+            self._running.discard(job)
+
+    @contextmanager
+    def _engine_faults(self) -> Iterator[None]:
+        """Before a command runs: what the engine refuses is for the person to mend."""
+        try:
+            yield
+        except faults() as error:
+            if _is_our_disk(error):
+                raise
+            raise self._engine.explain(error) from error
+
+
+def _is_our_disk(error: Exception) -> bool:
+    # the SDK's own exceptions and broken connections are other subclasses of OSError
+    return type(error) in (OSError, FileNotFoundError, PermissionError)
