@@ -35,7 +35,7 @@ def measured(files: Mapping[str, File]) -> dict[str, File]:
 
 def check(files: Mapping[str, File], measurement: Measurement) -> None:
     """Size, syntax and contract, in this order; raises Broken."""
-    _check_size(files)
+    check_size(files)
     trees = {path: _parse(path, f.content) for path, f in files.items() if path.endswith(".py")}
     for path in (*measurement.train, measurement.model):
         if path.endswith(".py") and path not in trees:
@@ -44,7 +44,8 @@ def check(files: Mapping[str, File], measurement: Measurement) -> None:
     _check_model(measurement.model, trees[measurement.model])
 
 
-def _check_size(files: Mapping[str, File]) -> None:
+def check_size(files: Mapping[str, File]) -> None:
+    """Raise Broken where the tree has too many or too large files."""
     if len(files) > MAX_FILES:
         raise Broken("rule", f"{len(files)} files, more than {MAX_FILES}")
     for path, file in files.items():

@@ -19,9 +19,12 @@ from darwin_git.trial.results import Results
 from darwin_git.trial.scorer import Scorer, Unscorable, open_scorer
 from darwin_git.trial.screen import Screen, broken_report, unscorable_verdict
 from darwin_git.trial.training import CHECKPOINT, command, progress
+from darwin_git.trial.warmup import COMPILE_SECONDS, warm_up
 
 PATIENCE = 3.0
 """A training is killed after this many times its expected wall time."""
+LOGIT_SECONDS = 4e-8
+"""Scoring may take so long for each logit that is sent out and weighed here."""
 
 
 class Laboratory:
@@ -58,6 +61,7 @@ class Laboratory:
         self._limits = Limits(measurement.min_deadline_seconds, memory_bytes, output_bytes)
         self._peak = peak_flops
         self._results = Results(results)
+        self._warm = {""}
         environment = {**runner.environment(), "runner": runner.kind}
         self._protocol = protocol_hash(measurement, environment)
 
@@ -88,9 +92,13 @@ class Laboratory:
         if reference:
             training = reference.step_seconds * self._measurement.tokens
             most = min(most, floor + self._measurement.wall_refuse * training)
-        screen = Screen(self._runner, self._measurement, self._corpus, self._within(most))
+        cache = self._cache(subject)
+        limits = self._to_train(most)
+        screen = Screen(self._runner, self._measurement, self._corpus, limits, cache)
         files = measured(self._read(subject.commit))
         screened = screen.screen(files, subject, reference, slot)
+        if screened.verdict is Verdict.OK:
+            self._warm.add(cache)
         self._results.keep_screen(key, screened)
         return screened
 
@@ -118,7 +126,12 @@ class Laboratory:
             return known
         files = measured(self._read(subject.commit))
         budget = max(1, round(self._measurement.tokens * factor))
-        expected = allowance.step_seconds * granted
+        limits = self._to_train(PATIENCE * allowance.step_seconds * granted)
+        cache = self._cache(subject)
+        if cache not in self._warm:  # screened by an earlier run: quick where its cache is there
+            m, corpus = self._measurement, self._corpus
+            warm_up(self._runner, m, corpus, files, subject, cache, limits, slot)
+            self._warm.add(cache)
         finished = self._runner.run(
             command(
                 self._measurement,
@@ -126,10 +139,11 @@ class Laboratory:
                 self._corpus.folder,
                 Grant(budget, granted),
                 seed,
-                self._within(PATIENCE * expected),
+                limits,
                 label=f"{subject.label} seed {seed}",
                 trusted=subject.trusted,
                 key=key,
+                cache=cache,
             ),
             slot,
         )
@@ -145,12 +159,20 @@ class Laboratory:
     def _within(self, seconds: float) -> Limits:
         return replace(self._limits, wall_seconds=max(self._limits.wall_seconds, seconds))
 
+    def _to_train(self, seconds: float) -> Limits:
+        """Of a training: what it takes, and what compiling it may take."""
+        return self._within(seconds + self._measurement.compile * COMPILE_SECONDS)
+
+    def _cache(self, subject: Subject) -> str:
+        """Name of the tree's compile cache; empty where nothing is compiled."""
+        return self.identity(subject.tree) if self._measurement.compile else ""
+
     def _trained(
         self, finished: Finished, seed: int, tokens: int, allowance: Allowance, slot: Slot
     ) -> Replicate:
         """What the training alone says; verdict ok means: to be scored."""
-        told = progress(finished)
-        rate = tokens / told.seconds if told.seconds > 0 else 0.0
+        told = progress(finished, compiled=self._measurement.compile)
+        rate = told.rate(tokens)
         result = Replicate(
             seed,
             Verdict.OK,
@@ -188,6 +210,7 @@ class Laboratory:
             reason = f"the training left no {CHECKPOINT} in out_dir"
             return replace(trained, verdict=Verdict.REJECTED, reason=reason, failure="rule")
         most = self._measurement.scored_tokens
+        logits = LOGIT_SECONDS * len(self._corpus.symbols)
         try:
             with open_scorer(
                 self._runner,
@@ -196,7 +219,7 @@ class Laboratory:
                 files,
                 artifact,
                 len(self._corpus.symbols),
-                self._within(PATIENCE * 2 * most * allowance.step_seconds),
+                self._within(2 * most * (PATIENCE * allowance.step_seconds + logits)),
                 label=f"{subject.label} seed {trained.seed} score",
                 trusted=subject.trusted,
             ) as scorer:

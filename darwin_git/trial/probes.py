@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darwin_git.domain.trial import Probe
-from darwin_git.trial.evaluate import Answers, Cut, Windows, prefixes, sweep
+from darwin_git.trial.evaluate import Cut, Deviations, Windows, deviation, prefixes, sweep
 from darwin_git.trial.scorer import Scorer
 
 CUTS = 192
@@ -26,17 +26,15 @@ _CAP = {"float64": 1e-3, "float32": 1e-3, "float16": 0.1, "bfloat16": 0.25}
 
 @dataclass(frozen=True)
 class Interview:
-    """All that a model said about the cuts.
+    """How a model contradicted what it said after prefixes, before anything else was asked.
 
     Attributes:
-        alone: after prefixes, before anything else was asked.
         within: at the same positions of the full windows, as they were scored.
-        again: after some of the prefixes, at the end.
+        again: after some of the prefixes, asked once more at the end.
     """
 
-    alone: Answers
-    within: Answers
-    again: Answers
+    within: Deviations
+    again: Deviations
 
 
 def draw(windows: int, block_size: int, seed: int, count: int = CUTS) -> list[Cut]:
@@ -50,10 +48,11 @@ def interview(
     scorer: Scorer, windows: Windows, cuts: list[Cut]
 ) -> tuple[NDArray[np.float64], Interview]:
     """Prefixes, then full windows, then some prefixes again; nats per window beside it."""
-    alone = prefixes(scorer, windows.inputs, cuts)
-    nats, within = sweep(scorer, windows.inputs, windows.targets, cuts)
-    again = prefixes(scorer, windows.inputs, cuts[:REPEATED])
-    return nats, Interview(alone, within, again)
+    alone = dict(prefixes(scorer, windows.inputs, cuts))
+    nats, within = sweep(scorer, windows.inputs, windows.targets, alone)
+    repeated = prefixes(scorer, windows.inputs, cuts[:REPEATED])
+    again = {cut: deviation(said, alone[cut]) for cut, said in repeated}
+    return nats, Interview(within, again)
 
 
 def tolerance(dtype: str, baseline: float = 0.0) -> float:
@@ -66,11 +65,11 @@ def tolerance(dtype: str, baseline: float = 0.0) -> float:
 
 
 def _prefix(said: Interview, allowed: float) -> Probe:
-    return _compare("prefix", said.alone, said.within, allowed)
+    return _compare("prefix", said.within, allowed)
 
 
 def _repeat(said: Interview, allowed: float) -> Probe:
-    return _compare("repeat", said.again, said.alone, allowed)
+    return _compare("repeat", said.again, allowed)
 
 
 PROBES: Mapping[str, Callable[[Interview, float], Probe]] = {"prefix": _prefix, "repeat": _repeat}
@@ -81,11 +80,10 @@ def judge(said: Interview, allowed: float) -> tuple[Probe, ...]:
     return tuple(probe(said, allowed) for probe in PROBES.values())
 
 
-def _compare(name: str, one: Answers, other: Answers, allowed: float) -> Probe:
-    deviations = [float(np.abs(value - other[cut]).max()) for cut, value in one.items()]
-    off = sum(deviation > allowed for deviation in deviations)
+def _compare(name: str, found: Deviations, allowed: float) -> Probe:
+    off = sum(one > allowed for one in found.values())
     evidence = (
-        f"{off} of {len(deviations)} answers deviate, the most by {max(deviations):.2g} nats; "
+        f"{off} of {len(found)} answers deviate, the most by {max(found.values()):.2g} nats; "
         f"{allowed:.2g} is allowed"
     )
     return Probe(name, off == 0, evidence)

@@ -1,5 +1,10 @@
-"""A trained model behind the wall that answers logits for tokens; every length is checked here."""
+"""A trained model behind the wall that answers logits for tokens; every length is checked here.
 
+The process on the other side opens the checkpoint with none of the genome's code beside it; the
+code is sent only after it has said what the checkpoint holds.
+"""
+
+import json
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +29,11 @@ from darwin_git.ports import (
 )
 from darwin_git.trial.training import CHECKPOINT, inside
 
-CHUNK = 128
 MAX_DESCRIPTION = 4 << 20
-MAX_VOCABULARY = 1 << 20
+MAX_VOCABULARY = 1 << 17
 MAX_TENSORS = 20_000
+BLOCK_LOGITS = 1 << 18
+"""Logits looked at in one go: in float64 they fit into a core's cache."""
 
 Tokens = NDArray[np.int32]
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -66,28 +72,37 @@ class Scorer:
     Args:
         dialogue: with score.py.
         vocabulary: number of symbols of the corpus.
+        checkout: the genome's files, sent by `build`.
     """
 
-    def __init__(self, dialogue: Dialogue, vocabulary: int) -> None:
+    def __init__(
+        self, dialogue: Dialogue, vocabulary: int, checkout: Mapping[str, File] | None = None
+    ) -> None:
+        self.vocabulary = vocabulary
         self._dialogue = dialogue
-        self._vocabulary = vocabulary
+        self._checkout = checkout or {}
         self._width: int | None = None
         self.dtype = ""
         """The logits' dtype, known after the first answer."""
 
     def describe(self) -> Checkpoint:
-        """Phase 1, before any code of the genome runs; raises Unscorable."""
+        """Phase 1, before any code of the genome is there; raises Unscorable."""
         (length,) = struct.unpack("<I", self._dialogue.receive(4))
         if length > MAX_DESCRIPTION:
             raise Unscorable("other", "the checkpoint's description is too long")
         said = strict_json.parse(self._dialogue.receive(length))
-        if "error" in said:
+        if isinstance(said, dict) and "error" in said:
+            if said["error"] == "settings":
+                raise Unscorable("rule", f"model_args of {CHECKPOINT} are more than plain settings")
             raise Unscorable("other", f"{CHECKPOINT} holds no state dict 'model' and 'model_args'")
         return _checkpoint(said)
 
     def build(self) -> None:
-        """Phase 2: the genome's code builds the model; raises Unscorable."""
+        """Phase 2: the genome's files are sent, its code builds the model; raises Unscorable."""
+        self._dialogue.send(_pack(self._checkout))
         (state,) = struct.unpack("<B", self._dialogue.receive(1))
+        if state == 4:
+            raise DialogueEnded("infra")  # there was no room for its files
         if state == 1:
             raise Unscorable(
                 "import",
@@ -101,13 +116,13 @@ class Scorer:
             )
 
     def logits(self, tokens: Tokens, first: int) -> Iterator[tuple[slice, Floats]]:
-        """Logits of positions `first`.. of each row, in chunks.
+        """Logits of positions `first`.. of each row, some positions at a time.
 
         Args:
             tokens: (rows, length).
 
         Yields:
-            (which of the rows x positions, flattened; their logits (chunk, vocabulary)).
+            (which of the rows x positions, flattened; their logits (some, vocabulary)).
 
         Raises:
             Unscorable: wrong shape or dtype, not finite, or no answer.
@@ -122,9 +137,9 @@ class Scorer:
         if (got_rows, positions) != (rows, length - first):
             raise Unscorable("shape", "forward(idx, targets=idx) does not answer every position")
         self._check_width(width, code)
-        total, size = rows * positions, _SIZES[code]
-        for start in range(0, total, CHUNK):
-            count = min(CHUNK, total - start)
+        total, size, block = rows * positions, _SIZES[code], max(1, BLOCK_LOGITS // width)
+        for start in range(0, total, block):
+            count = min(block, total - start)
             raw = self._dialogue.receive(count * width * size)
             values = _decode(raw, code).reshape(count, width)
             if not np.isfinite(values).all():
@@ -134,12 +149,20 @@ class Scorer:
     def _check_width(self, width: int, code: int) -> None:
         if code >= len(_SIZES):
             raise Unscorable("shape", "the logits have no floating type")
-        if not self._vocabulary <= width <= MAX_VOCABULARY:
-            raise Unscorable("shape", f"{width} logits per position for {self._vocabulary} symbols")
+        if not self.vocabulary <= width <= MAX_VOCABULARY:
+            raise Unscorable("shape", f"{width} logits per position for {self.vocabulary} symbols")
         if width != (self._width or width):
             raise Unscorable("shape", "the number of logits changes from answer to answer")
         self._width = width
         self.dtype = _NAMES[code]
+
+
+def _pack(checkout: Mapping[str, File]) -> bytes:
+    """The genome's files as score.py takes them."""
+    files = checkout.items()
+    index = json.dumps([[path, file.executable, len(file.content)] for path, file in files])
+    head = struct.pack("<I", len(index)) + index.encode()
+    return b"".join([head, *(file.content for _, file in files)])
 
 
 _NAMES = ("float32", "float16", "bfloat16", "float64")
@@ -167,7 +190,7 @@ def open_scorer(
     command = Command(
         label=label,
         trusted=trusted,
-        genome=checkout,
+        genome={},
         tools={"score.py": inside("score.py")},
         argv=(
             "{python}",
@@ -182,7 +205,7 @@ def open_scorer(
     )
     with runner.converse(command, slot) as dialogue:
         try:
-            yield Scorer(dialogue, vocabulary)
+            yield Scorer(dialogue, vocabulary, checkout)
         except strict_json.UnsafeJson as error:
             raise Unscorable("other", f"the checkpoint's description: {error}") from None
         except DialogueEnded as error:

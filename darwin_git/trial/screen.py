@@ -25,6 +25,7 @@ from darwin_git.trial.evaluate import Windows
 from darwin_git.trial.override import Grant
 from darwin_git.trial.scorer import Checkpoint, Scorer, Unscorable, open_scorer
 from darwin_git.trial.training import CHECKPOINT, Progress, command, progress
+from darwin_git.trial.warmup import warm_up
 
 ROWS = 4
 CUTS = 24
@@ -33,12 +34,19 @@ SMOKE_SEED = 0
 
 @dataclass(frozen=True)
 class Screen:
-    """Screens trees under one measurement."""
+    """Screens trees under one measurement.
+
+    Attributes:
+        limits: of each command.
+        cache: name of the tree's compile cache, which a command before the smoke run fills; empty
+            where nothing is compiled.
+    """
 
     runner: Runner
     measurement: Measurement
     corpus: Corpus
     limits: Limits
+    cache: str = ""
 
     def screen(
         self,
@@ -53,6 +61,12 @@ class Screen:
         except Broken as error:
             broken = Verdict.REJECTED if error.failure == "rule" else Verdict.CRASHED
             return Screened(broken, error.reason, error.failure, log=error.reason)
+        if self.cache:
+            m, cache = self.measurement, self.cache
+            warm = warm_up(self.runner, m, self.corpus, files, subject, cache, self.limits, slot)
+            if ended := failures.verdict(warm):
+                verdict, reason, failure = ended
+                return Screened(verdict, reason, failure, log=failures.excerpt(warm))
         finished = self._smoke(files, subject, slot)
         try:
             return self._examine(finished, files, subject, reference, slot)
@@ -70,6 +84,7 @@ class Screen:
             self.limits,
             label=f"{subject.label} smoke run",
             trusted=subject.trusted,
+            cache=self.cache,
         )
         return self.runner.run(smoke, slot)
 
@@ -85,7 +100,7 @@ class Screen:
         if ended := failures.verdict(finished):
             verdict, reason, failure = ended
             return Screened(verdict, reason, failure, log=log)
-        told = progress(finished)
+        told = progress(finished, compiled=bool(self.cache))
         if reason := broken_report(told):
             return Screened(Verdict.REJECTED, reason, "rule", log=log)
         if not told.finite:
@@ -131,7 +146,7 @@ class Screen:
             scorer.build()
             said = self._interview(scorer, allowed.block_size)
             # The baseline's own, measured here, is what all its variants are judged by.
-            own = reference.deviation if reference else _deviation(said)
+            own = reference.deviation if reference else max(said.within.values())
             allowed = replace(allowed, deviation=own)
             judged = probes.judge(said, probes.tolerance(scorer.dtype, own))
         seen = "; ".join(f"{probe.name}: {probe.evidence}" for probe in judged if not probe.passed)
@@ -171,15 +186,11 @@ class Screen:
         return said
 
 
-def _deviation(said: probes.Interview) -> float:
-    """The largest deviation of a log-probability after a prefix from that in the full window."""
-    return max(float(np.abs(alone - said.within[cut]).max()) for cut, alone in said.alone.items())
-
-
 _VERDICTS: Mapping[str, Verdict] = {
     "oom": Verdict.OOM,
     "timeout": Verdict.TIMEOUT,
     "nan": Verdict.DIVERGED,
+    "rule": Verdict.REJECTED,
 }
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 from darwin_git.domain.measurement import Measurement
@@ -14,6 +15,7 @@ from darwin_git.trial.override import DATASET, STEPS, Grant, render
 STARTED = "darwin-git: started"
 CURVE_POINTS = 64
 CHECKPOINT = "ckpt.pt"
+BURST_SECONDS = 5e-4
 
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))"
 _ITER = re.compile(rf"iter (\d{{1,9}}): loss {_NUMBER}(?:,|$)")
@@ -26,7 +28,10 @@ class Progress:
     """What a training printed; the times are ours, the rest is the genome's word.
 
     Attributes:
-        seconds: from the start marker, when imports were done, to the end.
+        seconds: from the start marker, when imports were done, to the end; with torch.compile
+            from the first printed iteration, when the compilation was done. That line is the
+            genome's word, so what it says of speed decides no training's length.
+        since: the iteration whose line started that clock; 0 for the start marker.
         steps: updates that the override file asked for, None where it did not report once.
         tokens_per_step: as the variant's settings say.
         printed: (second, iteration, loss) of each line.
@@ -34,6 +39,7 @@ class Progress:
     """
 
     seconds: float
+    since: int
     steps: int | None
     tokens_per_step: int
     printed: tuple[tuple[float, int, float], ...]
@@ -45,15 +51,33 @@ class Progress:
         stride = max(1, math.ceil(len(self.printed) / CURVE_POINTS))
         return tuple((n, loss) for _, n, loss in self.printed[::stride] if math.isfinite(loss))
 
+    def rate(self, tokens: int) -> float:
+        """Tokens per second, of those `tokens` that were trained on while the clock ran."""
+        if self.seconds <= 0 or not self.steps:
+            return 0.0
+        return tokens * max(0, self.steps - self.since) / self.steps / self.seconds
+
     @property
     def step_seconds(self) -> float | None:
-        """Seconds per optimizer step: a low quantile, so that a busy machine matters less."""
-        deltas = sorted(
-            (after[0] - before[0]) / (after[1] - before[1])
-            for before, after in zip(self.printed[3:], self.printed[4:], strict=False)
-            if after[1] > before[1]
-        )
-        return deltas[len(deltas) // 4] if len(deltas) >= 4 else None
+        """Seconds per optimizer step: a low quantile, so that a busy machine matters less.
+
+        Lines that came in one burst say nothing apart: we were late, not the genome fast. None
+        where fewer than five iterations were printed after the first three.
+        """
+        told = [(at, n) for at, n, _ in self.printed[3:]]
+        if len(told) < 5 or told[-1][1] <= told[0][1]:
+            return None
+        points = told[:1]
+        for at, n in told[1:]:
+            if at - points[-1][0] < BURST_SECONDS:
+                points[-1] = points[-1][0], max(n, points[-1][1])
+            elif n > points[-1][1]:
+                points.append((at, n))
+        deltas = sorted((b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(points))
+        if len(deltas) >= 4:
+            return deltas[len(deltas) // 4]
+        elapsed = max(told[-1][0] - told[0][0], BURST_SECONDS)
+        return elapsed / (told[-1][1] - told[0][1])
 
 
 def inside(name: str) -> bytes:
@@ -72,6 +96,7 @@ def command(
     label: str,
     trusted: bool,
     key: str = "",
+    cache: str = "",
 ) -> Command:
     """The training of one checkout."""
     out = "{out}"
@@ -92,11 +117,13 @@ def command(
         data={f"data/{DATASET}": training_data},
         artifacts={},
         key=key,
+        keep=(CHECKPOINT,),
+        cache=cache,
     )
 
 
-def progress(finished: Finished) -> Progress:
-    """Read the lines of a training."""
+def progress(finished: Finished, *, compiled: bool = False) -> Progress:
+    """Read the lines of a training; `compiled`: see Progress.seconds."""
     began, finite = 0.0, True
     printed: list[tuple[float, int, float]] = []
     said: set[tuple[int, int]] = set()
@@ -111,7 +138,10 @@ def progress(finished: Finished) -> Progress:
             printed.append((line.at, int(found[1]), loss))
         elif found := _STEP.fullmatch(line.text):
             finite = finite and all(math.isfinite(float(found[n])) for n in (2, 3))
+    since = 0
+    if compiled and printed:
+        began, since, _ = printed[0]
     seconds = max(0.0, finished.seconds - began)
     # two different reports: one of them is not the override file's
     steps, per_step = said.pop() if len(said) == 1 else (None, 0)
-    return Progress(seconds, steps, per_step, tuple(printed), finite)
+    return Progress(seconds, since, steps, per_step, tuple(printed), finite)

@@ -10,7 +10,7 @@ import pytest
 from darwin_git.domain.measurement import Measurement
 from darwin_git.domain.trial import Allowance, Screened, Subject
 from darwin_git.executors.local import plan_slots
-from darwin_git.ports import Artifact, File, Finished, Limits, Slot
+from darwin_git.ports import Artifact, File, Finished, Limits, Runner, Slot
 from darwin_git.sandbox.process import ProcessRunner
 from darwin_git.trial.corpus import Corpus, prepare
 from darwin_git.trial.laboratory import Laboratory
@@ -102,9 +102,32 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         runner, measurement, corpus, commits.__getitem__, memory_bytes=2 << 30, peak_flops=1e12
     )
     limits = Limits(40, 2 << 30, 1 << 30)
-    slot = plan_slots(most=1)[0]
+    slot = plan_slots()[-1]  # the first core is everybody's
     yield Bench(runner, measurement, corpus, laboratory, slot, limits, seed_files(), commits)
-    assert list((folder / "attempts").iterdir()) == [], "something was left behind"
+    assert list((folder / "attempts").glob("*")) == [], "something was left behind"
+
+
+@pytest.fixture(scope="session")
+def containers(engine_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """The container runner; all of its containers and volumes are gone afterwards."""
+    from darwin_git.sandbox.docker import DockerRunner
+
+    base = tmp_path_factory.mktemp("containers") / "attempts"
+    runner = DockerRunner(base, engine_image)
+    yield runner
+    runner.clean()
+    runner.close()
+    left = [path for path in base.iterdir() if path.name not in ("clone", "caches", "volumes")]
+    assert left == [], "something was left behind"
+
+
+@pytest.fixture(params=["process", "docker"])
+def wall(request: pytest.FixtureRequest, bench: Bench) -> Runner:
+    """Both runners, one after the other."""
+    if request.param == "process":
+        return bench.runner
+    runner: Runner = request.getfixturevalue("containers")
+    return runner
 
 
 @pytest.fixture(scope="session")

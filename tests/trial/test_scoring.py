@@ -6,7 +6,7 @@ The cheats are those of the prototype (facts/sandbox.md) and of METR's and param
 import importlib.util
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ import pytest
 
 from darwin_git.domain.flops import flops_per_token, parameters
 from darwin_git.domain.trial import Shard, loss
-from darwin_git.ports import File
+from darwin_git.ports import Command, DialogueEnded, File, Slot
 from darwin_git.trial import evaluate, probes
 from darwin_git.trial.scorer import Scorer, Unscorable, open_scorer
 from darwin_git.trial.training import progress
@@ -149,7 +149,7 @@ def test_an_honest_model_passes(
 ) -> None:
     _, said, dtype = honest
     assert verdicts(said, dtype) == {"prefix": True, "repeat": True}
-    assert len(said.alone) > 150 and len(said.again) > 40
+    assert len(said.within) > 150 and len(said.again) > 40
 
 
 NOISE = """
@@ -314,3 +314,96 @@ def test_the_probes_tolerance_is_floored_and_capped() -> None:
     assert bounds("float32", 1.0) == 1e-3
     assert bounds("bfloat16", 0.02) == pytest.approx(0.16)
     assert bounds("bfloat16", 0.07) == 0.25
+
+
+# --- the trusted arithmetic ------------------------------------------------------------------
+
+
+class Canned:
+    """A scorer that answers with logits of its own."""
+
+    def __init__(self, vocabulary: int, block: int) -> None:
+        self.vocabulary = vocabulary
+        self._block = block
+
+    def logits(self, tokens: np.ndarray, first: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """The same logits for the same row, in blocks of any size."""
+        length = tokens.shape[1]
+        parts = [
+            np.random.default_rng(row.tolist()).standard_normal((length, self.vocabulary))
+            for row in tokens
+        ]
+        whole = np.concatenate([20 * part[first:] for part in parts]).astype(np.float32)
+        for start in range(0, len(whole), self._block):
+            part = whole[start : start + self._block]
+            yield slice(start, start + len(part)), part
+
+
+@pytest.mark.parametrize("vocabulary", [3, 65, 257, 5000])
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_losses_are_bit_for_bit_those_of_the_whole_log_softmax(vocabulary: int, block: int) -> None:
+    """Scores of earlier versions stay comparable: evaluator 1 normalised every answer whole."""
+    dice = np.random.default_rng(vocabulary)
+    text = dice.integers(vocabulary, size=(11, 17), dtype=np.int32)
+    inputs, targets = text[:, :-1].copy(), text[:, 1:].copy()
+    scorer = Canned(vocabulary, block)
+    nats, _ = evaluate.sweep(scorer, inputs, targets)  # type: ignore[arg-type]
+    expected = np.zeros(11)
+    for chosen in evaluate.batches(11, 16):
+        for part, logits in Canned(vocabulary, 128).logits(inputs[chosen], 0):
+            wide = logits.astype(np.float64)
+            wide -= wide.max(axis=-1, keepdims=True)
+            values = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+            wanted = targets[chosen].reshape(-1).astype(np.int64)[part, None]
+            rows = chosen[np.arange(part.start, part.stop) // 16]
+            np.add.at(expected, rows, -np.take_along_axis(values, wanted, -1)[:, 0])
+    assert nats.tobytes() == expected.tobytes()
+
+
+def test_a_large_vocabulary_is_asked_for_fewer_tokens_at_once() -> None:
+    def rows(count: int, block: int, vocabulary: int) -> int:
+        found = list(evaluate.batches(count, block, vocabulary))
+        assert sorted(np.concatenate(found).tolist()) == list(range(count))
+        return max(map(len, found))
+
+    assert rows(100, 64, 65) == rows(100, 64, 1) == 50  # two batches of at most 4096 tokens
+    assert rows(100, 1024, 50_304) == 1
+    assert 50_304 * 64 * rows(100, 64, 50_304) <= 1 << 26
+
+
+@pytest.mark.parametrize("path", ["../out.py", "/tmp/x.py", "a//b.py", "./x.py", "a/../../b"])
+def test_a_genome_that_leaves_its_folder_is_not_written(
+    bench: Bench, trained: Trained, path: str
+) -> None:
+    with (
+        pytest.raises(DialogueEnded),
+        open_scorer(
+            bench.runner,
+            bench.slot,
+            bench.measurement,
+            {**bench.seed, path: File(b"")},
+            trained.checkpoint,
+            len(bench.corpus.symbols),
+            bench.limits,
+            label="leaving",
+            trusted=True,
+        ) as scorer,
+    ):
+        scorer.describe()
+        scorer.build()
+
+
+def test_no_code_of_the_genome_is_there_while_the_checkpoint_is_opened(
+    bench: Bench, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Command] = []
+    converse = bench.runner.converse
+
+    def watched(command: Command, slot: Slot) -> object:
+        started.append(command)
+        return converse(command, slot)
+
+    monkeypatch.setattr(bench.runner, "converse", watched)
+    answer(bench, trained)
+    assert [dict(command.genome) for command in started] == [{}]
+    assert [set(command.tools) for command in started] == [{"score.py"}]
