@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.containers"]
+
 FIXED_DATE = "1700000000 +0000"
 
 GITCONFIG = """\

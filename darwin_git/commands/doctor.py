@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from darwin_git.config import load
+from darwin_git.config import Config, load
 from darwin_git.errors import DarwinError
 from darwin_git.store.objects import read_identity
 from darwin_git.store.repository import Repository
@@ -33,6 +33,7 @@ def examine(folder: Path) -> dict[str, Any]:
     if repository is not None:
         with repository:
             checks += _inside(repository)
+            checks += _containers(repository)
     return {
         "schema": "darwin-git/doctor/1",
         "healthy": all(check["ok"] for check in checks),
@@ -43,6 +44,7 @@ def examine(folder: Path) -> dict[str, Any]:
 def _inside(repository: Repository) -> list[dict[str, Any]]:
     """Checks that need a repository."""
     from darwin_git.executors.local import plan_slots
+    from darwin_git.sandbox.machine import this_machine
     from darwin_git.wiring import work_tree
 
     def identity() -> str:
@@ -54,19 +56,25 @@ def _inside(repository: Repository) -> list[dict[str, Any]]:
         return "darwin.toml is valid"
 
     def data() -> str:
-        wanted = load(work_tree(repository)).data.corpus
+        config = load(work_tree(repository))
+        if config.genome.contract == "command":
+            return _judge(repository, config)
+        wanted = config.data.corpus
         if not wanted:
             raise DarwinError("no corpus is configured", hint="run `darwin-git init` first")
         return f"{len(repository.corpus.get(wanted)):,} bytes, {wanted[:12]}"
 
     def genome() -> str:
+        from darwin_git.machinery import measurement_of
         from darwin_git.store.history import GitHistory
-        from darwin_git.trial.checkout import Broken, check
-        from darwin_git.wiring import measurement_of
+        from darwin_git.trial.checkout import Broken, check, check_size
 
         config = load(work_tree(repository))
         files = GitHistory(repository).checkout(repository.resolve("HEAD"))
         try:
+            if config.genome.contract == "command":
+                check_size(files)
+                return f"{len(files)} files, of any kind"
             check(files, measurement_of(config, ""))
         except Broken as broken:
             raise DarwinError(
@@ -76,12 +84,11 @@ def _inside(repository: Repository) -> list[dict[str, Any]]:
 
     def slots() -> str:
         config = load(work_tree(repository))
-        if config.genome.device == "cuda":
-            from darwin_git.wiring import gpus
-
-            return f"{len(gpus())} GPUs"
-        count = len(plan_slots(threads_per_slot=config.executor.threads))
-        return f"{count} CPU slots, runner {config.sandbox.runner} (no container engine needed)"
+        machine = this_machine(gpus=config.genome.device == "cuda")
+        if machine.gpus:
+            return f"{len(machine.gpus)} GPUs"
+        count = len(plan_slots(machine.cpus, threads_per_slot=config.executor.threads))
+        return f"{count} CPU slots, runner {config.sandbox.runner}"
 
     return [
         _check("identity", identity, "git config --global user.name and user.email"),
@@ -97,6 +104,30 @@ def _check(name: str, look: Callable[[], str], cure: str) -> dict[str, Any]:
         return {"name": name, "ok": True, "found": look(), "cure": ""}
     except DarwinError as error:
         return {"name": name, "ok": False, "found": error.message, "cure": error.hint or cure}
+
+
+def _containers(repository: Repository) -> list[dict[str, Any]]:
+    """The engine, where darwin.toml may use one."""
+    from darwin_git.commands.engine_checks import engine_checks
+    from darwin_git.wiring import work_tree
+
+    try:
+        config = load(work_tree(repository))
+    except DarwinError:
+        return []  # said already
+    return engine_checks(config, repository.git.common_dir / "darwin" / "attempts")
+
+
+def _judge(repository: Repository, config: Config) -> str:
+    """The program that measures, as the next command would take it."""
+    import hashlib
+
+    from darwin_git.judging import archive_of
+    from darwin_git.store.history import GitHistory
+
+    archive = archive_of(repository, config, GitHistory(repository).state())
+    found = hashlib.sha256(archive).hexdigest()[:12]
+    return f"the judge {config.metric.program}, {len(archive):,} bytes, {found}"
 
 
 def _python() -> str:
