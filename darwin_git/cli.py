@@ -140,24 +140,55 @@ def init(
         typer.Option(metavar="FILE", help='Text to train on; "shakespeare" downloads one.'),
     ] = None,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Configure for this.")] = "cpu",
+    tokenizer: Annotated[
+        Literal["characters", "bytes", "gpt2", "bpe"] | None,
+        typer.Option(help="How the text is cut; characters by default."),
+    ] = None,
+    bpe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A table of byte pairs of your own.")
+    ] = None,
+    contract: Annotated[
+        Literal["nanogpt", "command"] | None,
+        typer.Option(help='"command": any repository, measured by --judge.'),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Your program, outside the genome, that measures it."),
+    ] = None,
+    primary: Annotated[
+        str, typer.Option(metavar="NAME", help="The number that counts, of those it prints.")
+    ] = "",
+    direction: Annotated[
+        Literal["min", "max"] | None, typer.Option(help="What is better; min by default.")
+    ] = None,
 ) -> None:
     """Make a genome repository, or adopt one.
 
     Example: darwin-git init first && cd first && darwin-git run -n 5
+
+    Any other: darwin-git init --genome . --judge ../judge --primary seconds
     """
     from shlex import quote
 
+    from darwin_git.commands.judge import asked
+    from darwin_git.commands.judge import init as make_judged
     from darwin_git.commands.setup import init as make
     from darwin_git.store.repository import Repository
 
-    made = make(directory, genome, data, device)
+    judged = asked(contract, judge, primary, direction)
+    if judged is None:
+        made = make(directory, genome, data, device, tokenizer, bpe)
+        what, added = "corpus", " and the corpus under refs/darwin/data"
+    else:
+        made = make_judged(directory, genome, judged, device)
+        what, added = "judge", ": look at [metric]"
     done = "adopted" if made.adopted else "made"
     branch = "a detached HEAD" if made.branch == "HEAD" else made.branch
-    print(f"{done} {made.folder} on {branch}, corpus of {made.corpus_bytes:,} bytes")
+    print(f"{done} {made.folder} on {branch}, {what} of {made.corpus_bytes:,} bytes")
     if made.adopted:
         with Repository.open(made.folder, thorough=False) as repository:
             _mention(repository)
-        print("added darwin.toml to the work tree and the corpus under refs/darwin/data")
+        print(f"added darwin.toml to the work tree{added}")
     print(f"next: darwin-git -C {quote(str(made.folder))} run -n 3")
 
 
@@ -200,7 +231,7 @@ def run(
             _mention(wired.repository)
         deadline = None if left is None else began + left
         done = evolve.run(wired, generations, deadline, control)
-    _print(outcome.ran(done), as_json, certificates.run)
+    _print(outcome.ran(done, wired.world.metric), as_json, certificates.run)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
@@ -304,7 +335,11 @@ def certify(as_json: Json = False) -> None:
     from darwin_git.report import certificates
 
     with _spender("certify") as wired:
-        _print(outcome.certified(evolve.certify(wired)), as_json, certificates.claim)
+        _print(
+            outcome.certified(evolve.certify(wired), wired.world.metric),
+            as_json,
+            certificates.claim,
+        )
 
 
 # --- look --------------------------------------------------------------------------------------
@@ -445,6 +480,127 @@ def prune(
     with _spender("prune") as wired:
         gone = evolve.prune(wired, variants or [])
     _print({"schema": schema("prune"), "archived": gone}, as_json, terminal.prune)
+
+
+# --- the training image ------------------------------------------------------------------------
+
+
+image_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(
+    image_app, name="image", help="Make, list, check the training image.", rich_help_panel=EVOLVE
+)
+
+
+def _told() -> Callable[[str], None]:
+    from darwin_git.report.live import Lines
+
+    lines = Lines(quiet=_where.quiet)
+    return lambda text: lines("note", text=text)
+
+
+@image_app.command("build")
+def image_build(
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="IMAGE_OR_TAR",
+            help="A local image, a registry's, or a root filesystem; python:X.Y-slim by default.",
+        ),
+    ] = "",
+    package: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further package, as pip takes it; repeatable."),
+    ] = None,
+    torch_index: Annotated[
+        str, typer.Option(metavar="URL", help="Wheels of torch: cpu, cu126 …, or a URL.")
+    ] = "",
+    cuda: Annotated[bool, typer.Option("--cuda", help="Wheels of torch for CUDA.")] = False,
+    wheels: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A folder of wheels; repeatable.")
+    ] = None,
+    python: Annotated[
+        str, typer.Option(metavar="PATH", help="The interpreter in the base.")
+    ] = "python3",
+    tag: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the image; sandbox.image by default.")
+    ] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where the inputs are the same.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the training image from any base with Python; nothing is built inside it.
+
+    Needs the engine's API only: no Dockerfile, no builder, no registry.
+
+    Example: darwin-git image build --torch-index cpu --package einops
+    """
+    from darwin_git.commands.image import build
+    from darwin_git.report import images
+
+    data = build(
+        Path.cwd(),
+        base=base,
+        packages=package or [],
+        torch_index=torch_index,
+        cuda=cuda,
+        wheel_folders=wheels or [],
+        python=python,
+        name=tag,
+        again=again,
+        tell=_told(),
+    )
+    _print(data, as_json, images.built)
+
+
+@image_app.command("list")
+def image_list(as_json: Json = False) -> None:
+    """Our images on the engine, and our cache volumes with their sizes."""
+    from darwin_git.commands.image import listing
+    from darwin_git.report import images
+
+    _print(listing(Path.cwd()), as_json, images.listing)
+
+
+@image_app.command("check")
+def image_check(as_json: Json = False) -> None:
+    """Train one step inside, behind all limits; say what is missing."""
+    from darwin_git.commands.image_check import check
+    from darwin_git.report import images
+
+    data = check(Path.cwd())
+    _print(data, as_json, images.checked)
+    if not data["healthy"]:
+        raise typer.Exit(FIXABLE)
+
+
+@image_app.command("clean")
+def image_clean(
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images",
+            help="Also images that image build made, but for darwin.toml's and the baseline's.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove this clone's caches on the engine; nothing measured, nothing of others."""
+    from darwin_git.commands.image import clean
+    from darwin_git.report import images as texts
+
+    _print(clean(Path.cwd(), images=images, wait=_where.wait), as_json, texts.cleaned)
+
+
+@image_app.command("rootfs")
+def image_rootfs() -> None:
+    """Print a script that makes a base without a registry.
+
+    Example: darwin-git image rootfs | sudo sh -s base.tar
+    """
+    from darwin_git.commands.setup import package_file
+
+    print(package_file("scripts/base-rootfs.sh").read_text(encoding="utf-8"), end="")
 
 
 # --- the one handler at the top ----------------------------------------------------------------

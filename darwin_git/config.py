@@ -25,12 +25,24 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from darwin_git.domain.metric import PERPLEXITY
+from darwin_git.domain.metric import Metric as Objective
 from darwin_git.domain.selection import RULES
 from darwin_git.errors import DarwinError
 
 FILE_NAME = "darwin.toml"
 FAMILIES = frozenset(
-    {"model", "init", "optimizer", "schedule", "data", "batch", "regularisation", "compute"}
+    {
+        "model",
+        "init",
+        "optimizer",
+        "schedule",
+        "data",
+        "batch",
+        "regularisation",
+        "compute",
+        "constants",
+    }
 )
 """Of the built-in operators; a test holds them to agents/operators, which is not imported here."""
 AGENT_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
@@ -51,6 +63,7 @@ class Section(BaseModel):
 class Genome(Section):
     """What is evolved and how it is trained."""
 
+    contract: Literal["nanogpt", "command"] = "nanogpt"
     train: tuple[str, ...] = ("train.py", "config/tiny_cpu.py")
     model: str = "model.py"
     mutable: tuple[str, ...] = ("*.py", "config/*.py")
@@ -59,6 +72,14 @@ class Genome(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     overrides: dict[str, Scalar] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _any_repository(cls, data: Any) -> Any:
+        """Of a repository that is no GPT nothing is known: agents may change all of it."""
+        if isinstance(data, dict) and data.get("contract") == "command":
+            return {"mutable": ("**",), "protected": ()} | data
+        return data
 
     @model_validator(mode="after")
     def _train_is_a_script(self) -> Self:
@@ -74,6 +95,29 @@ class Data(Section):
     """The corpus; `init` writes its checksum here."""
 
     corpus: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    tokenizer: Literal["characters", "bytes", "gpt2", "bpe"] = "characters"
+    table: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _bpe_has_a_table(self) -> Self:
+        if self.tokenizer == "bpe" and not self.table:
+            raise ValueError('table is missing: `init --bpe FILE` writes it for tokenizer = "bpe"')
+        return self
+
+
+class Metric(Section):
+    """Only with genome.contract = "command": the person's own program says what is good.
+
+    It lies outside the genome, is mounted read-only beside each checkout and prints one JSON object
+    of numbers.
+    """
+
+    program: str = ""
+    command: tuple[str, ...] = ("{python}", "{judge}/judge.py")
+    primary: str = Field(default="", pattern=r"^([A-Za-z_][A-Za-z0-9_.-]{0,63})?$")
+    direction: Literal["min", "max"] = "min"
+    scale: Literal["log", "linear"] = "log"
+    seconds: float = Field(default=60.0, gt=0, le=7 * 24 * 3600)
 
 
 class Budget(Section):
@@ -154,7 +198,10 @@ class Selection(Section):
 class Sandbox(Section):
     """The wall around training and scoring."""
 
-    runner: Literal["process"] = "process"
+    runner: Literal["auto", "docker", "process"] = "auto"
+    image: str = "darwin-git/train:latest"
+    engine: str = Field(default="", pattern=r"^((unix|tcp|ssh|http|https|npipe)://\S+)?$")
+    runtime: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
     allow_unsandboxed: bool = False
     memory_gb: float = Field(default=8.0, gt=0)
     output_gb: float = Field(default=4.0, gt=0)
@@ -176,6 +223,7 @@ class Config(BaseSettings):
 
     genome: Genome = Genome()
     data: Data = Data()
+    metric: Metric = Metric()
     budget: Budget = Budget()
     population: Population = Population()
     agents: dict[str, Agent] = Field(
@@ -193,6 +241,23 @@ class Config(BaseSettings):
             if not AGENT_NAME.fullmatch(name):
                 raise ValueError(f"agents.{name}: a name is a letter and up to 15 of a-z 0-9")
         return self
+
+    @model_validator(mode="after")
+    def _command_has_a_metric(self) -> Self:
+        wanted = {"metric.program": self.metric.program, "metric.primary": self.metric.primary}
+        if self.genome.contract == "command":
+            for name, value in wanted.items():
+                if not value:
+                    raise ValueError(f'{name} is missing: genome.contract = "command" needs it')
+        return self
+
+    @property
+    def objective(self) -> Objective:
+        """What is measured, as the domain knows it."""
+        if self.genome.contract == "nanogpt":
+            return PERPLEXITY
+        chosen = self.metric
+        return Objective(chosen.primary, chosen.direction, chosen.scale)
 
     @classmethod
     def settings_customise_sources(

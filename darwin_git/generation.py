@@ -87,7 +87,7 @@ def run_trials(world: World, state: State, planned: Plan) -> list[Trial]:
     steps: dict[str, Steps[Trial]] = {
         one.slug: trial(world, state, planned, one, world.race) for one in planned.trials
     }
-    trials = list(drive(steps, world.executor).values())
+    trials = list(drive(steps, world.executor, world.waiting).values())
     _refuse_faults(trials)
     return trials
 
@@ -97,7 +97,7 @@ def merge_train(world: World, state: State, planned: Plan, trials: list[Trial]) 
     winners = [one for one in trials if one.won]
     tries = world.config.selection.union_tries
     steps = unions(world, state, planned, winners, tries)
-    tried: list[Trial] = drive({"unions": steps}, world.executor)["unions"]
+    tried: list[Trial] = drive({"unions": steps}, world.executor, world.waiting)["unions"]
     _refuse_faults(tried)
     return tried
 

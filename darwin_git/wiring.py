@@ -1,18 +1,17 @@
 """Which adapter fills which port: decided here, from darwin.toml, and nowhere else."""
 
-import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from darwin_git.config import Config, load
-from darwin_git.domain.measurement import Measurement
 from darwin_git.domain.population import State
 from darwin_git.errors import DarwinError
+from darwin_git.machinery import assemble
 from darwin_git.ports import Proposer
 from darwin_git.steps.world import Listener, World
 from darwin_git.store.history import GitHistory
@@ -68,11 +67,12 @@ class Wired:
 
     def refuse_untrusted(self, what: str) -> None:
         """Raise DarwinError where the runner may not run what others wrote."""
-        chosen = self.config.sandbox
-        if chosen.runner == "process" and not chosen.allow_unsandboxed:
+        runner = self.measured.get("runner", "process")
+        if runner == "process" and not self.config.sandbox.allow_unsandboxed:
             raise DarwinError(
                 f"{what}: the process runner runs it only where you allow that",
-                hint="set sandbox.allow_unsandboxed = true in darwin.toml if you trust the code",
+                hint="set sandbox.allow_unsandboxed = true in darwin.toml if you trust the code; "
+                'a run that was begun with sandbox.runner = "docker" takes anybody\'s',
             )
 
 
@@ -95,94 +95,20 @@ def wired(folder: Path, tell: Listener, wait: float, command: str) -> Iterator[W
         state = history.state()
         if state is not None:
             refuse_agents(state, config)
-        trials, executor, measured = _laboratory(repository, history, config, stack)
+        machinery = assemble(repository, history, config, state, tell, stack)
         if state is not None:
-            refuse_changed(state, measured, trials.protocol)
+            refuse_changed(state, machinery.measured, machinery.trials.protocol)
         world = World(
             history=history,
-            trials=trials,
-            executor=executor,
+            trials=machinery.trials,
+            executor=machinery.executor,
             proposers=_Proposers(config),
             config=config,
-            tell=tell,
+            tell=partial(tell, metric=config.objective),
             clock=time.monotonic,
         )
-        yield Wired(repository, history, config, world, measured)
-
-
-def _laboratory(
-    repository: Repository, history: GitHistory, config: Config, stack: ExitStack
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Runner, executor and laboratory; the measurement in words."""
-    from darwin_git.executors.local import LocalExecutor, plan_slots
-    from darwin_git.sandbox.process import ProcessRunner
-    from darwin_git.trial.corpus import prepare
-    from darwin_git.trial.laboratory import Laboratory
-    from darwin_git.trial.peak import peak_of
-
-    if not config.data.corpus:
-        raise DarwinError(
-            "darwin.toml names no corpus",
-            hint="`darwin-git init` copies one and writes its checksum to data.corpus",
-        )
-    cache = repository.git.common_dir / "darwin"
-    corpus = prepare(repository.corpus.get(config.data.corpus), cache / "data-splits")
-    measurement = measurement_of(config, corpus.identity)
-    runner = ProcessRunner(cache / "attempts", allow_unsandboxed=config.sandbox.allow_unsandboxed)
-    found = gpus() if config.genome.device == "cuda" else {}
-    slots = plan_slots(
-        gpus=tuple(found),
-        threads_per_slot=config.executor.threads,
-        most=config.executor.slots or None,
-    )
-    executor = LocalExecutor(slots, on_cancel=[runner.cancel])
-    stack.push(lambda kind, error, trace: executor.close(cancel=kind is not None))
-    laboratory = Laboratory(
-        runner,
-        measurement,
-        corpus,
-        history.checkout,
-        memory_bytes=int(config.sandbox.memory_gb * (1 << 30)),
-        output_bytes=int(config.sandbox.output_gb * (1 << 30)),
-        results=cache / "results",
-        peak_flops=peak_of(
-            runner,
-            slots[0],
-            next(iter(found.values()), None) or _cpu_name(),
-            config.genome.device,
-            config.genome.dtype,
-            cache / "peak.json",
-        ),
-    )
-    laboratory.reap()
-    measured = {
-        **{k: getattr(measurement, k) for k in measurement.__dataclass_fields__},
-        "overrides": dict(measurement.overrides),
-        "train": list(measurement.train),
-        **runner.environment(),
-        "runner": runner.kind,
-    }
-    return laboratory, executor, measured
-
-
-def measurement_of(config: Config, data: str) -> Measurement:
-    """The measured keys of darwin.toml as the measurement's conditions."""
-    genome, budget = config.genome, config.budget
-    return Measurement(
-        train=genome.train,
-        tokens=budget.tokens,
-        data=data,
-        model=genome.model,
-        overrides=genome.overrides,
-        device=genome.device,
-        dtype=genome.dtype,
-        compile=genome.compile,
-        threads=config.executor.threads,
-        flops_ratio=budget.flops_ratio,
-        wall_ratio=budget.wall_ratio,
-        wall_refuse=budget.wall_refuse,
-        max_parameters=budget.max_parameters,
-    )
+        stack.callback(world.ended.set)
+        yield Wired(repository, history, config, world, machinery.measured)
 
 
 def refuse_agents(state: State, config: Config) -> None:
@@ -208,45 +134,20 @@ def refuse_changed(state: State, measured: Mapping[str, Any], protocol: str) -> 
         for key in sorted(was.keys() | measured.keys())
         if was.get(key) != measured.get(key)
     ]
+    cure = "restore it, or start a new run in a fresh clone without the darwin/ references"
+    if was.get("image") != measured.get("image") and was.get("runner") == measured.get("runner"):
+        cure = (
+            f'name the old image, if the engine still has it: sandbox.image = "{was["image"]}" in '
+            "darwin.toml (`darwin-git image list` shows what is there); `darwin-git image build` "
+            "makes another one, which begins a new run in a fresh clone"
+        )
+    elif was.get("runner") != measured.get("runner"):
+        cure = f'set sandbox.runner = "{was.get("runner")}" in darwin.toml, or start a new run'
     raise DarwinError(
         "the measurement changed since the baseline, so numbers cannot be compared:\n  "
         + "\n  ".join(changed or ["the evaluator's version"]),
-        hint="restore it, or start a new run in a fresh clone without the darwin/ references",
+        hint=cure,
     )
-
-
-def gpus() -> dict[str, str]:
-    """Names of this machine's NVIDIA GPUs by id, without importing torch.
-
-    Raises:
-        DarwinError: none answers.
-    """
-    import subprocess
-
-    query = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=30)
-        rows = done.stdout.splitlines() if done.returncode == 0 else []
-    except (OSError, subprocess.TimeoutExpired):
-        rows = []
-    found = dict(row.split(", ", 1) for row in rows if ", " in row)
-    if not found:
-        raise DarwinError(
-            "darwin.toml asks for cuda and no NVIDIA GPU answers",
-            hint='check nvidia-smi, or set genome.device = "cpu"',
-        )
-    return found
-
-
-def _cpu_name() -> str:
-    """The processor's model, else the machine's kind."""
-    import platform
-
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine() or "cpu"
 
 
 class _Proposers(Mapping[str, Proposer]):

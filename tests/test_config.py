@@ -49,7 +49,8 @@ def test_all_faults_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
         ("[selection]\nrace = [4, 2]\n", "growing numbers"),
         ('[genome]\ntrain = ["../evil.py"]\n', "inside the genome"),
         ('[genome]\ntrain = ["bash"]\n', "Python script"),
-        ('[genome]\ncontract = "nanogpt"\n', "genome.contract: unknown key"),
+        ('[genome]\ncontract = "other"\n', "genome.contract: .*'nanogpt' or 'command'"),
+        ('[genome]\ncontract = "command"\n', "metric.program is missing"),
         (
             '[selection]\nrule = "best"\n',
             "selection.rule: .*'best'.*truncation, tournament, pareto",
@@ -62,6 +63,18 @@ def test_bad_values_are_named(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "darwin.toml").write_text(text)
     with pytest.raises(DarwinError, match=says):
         load(tmp_path)
+
+
+def test_of_any_repository_agents_may_change_all(tmp_path: Path) -> None:
+    text = '[genome]\ncontract = "command"\n[metric]\nprogram = "../judge"\nprimary = "cost"\n'
+    (tmp_path / "darwin.toml").write_text(text)
+    config = load(tmp_path)
+    assert (config.genome.mutable, config.genome.protected) == (("**",), ())
+    assert (config.objective.name, config.objective.scale) == ("cost", "log")
+    assert Config().objective.name == "perplexity"
+    chosen = text.replace("[metric]", 'mutable = ["src/*.c"]\n[metric]')
+    (tmp_path / "darwin.toml").write_text(chosen)
+    assert load(tmp_path).genome.mutable == ("src/*.c",)
 
 
 def test_the_environment_overrules_the_file(

@@ -1,9 +1,10 @@
 """This machine as an executor: a thread per slot, each call alone on its slot."""
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from darwin_git.ports import Slot
@@ -63,9 +64,11 @@ class LocalExecutor:
         if not slots:
             raise ValueError("an executor needs a slot")
         self._count = len(slots)
-        self._free: SimpleQueue[Slot] = SimpleQueue()
-        for slot in slots:
-            self._free.put(slot)
+        self._slots = tuple(slots)
+        self._busy: set[int] = set()
+        self._held: set[int] = set()
+        self._cancelled = False
+        self._changed = threading.Condition()
         self._on_cancel = tuple(on_cancel)
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="slot")
 
@@ -78,17 +81,51 @@ class LocalExecutor:
         """Queue a call; it is given the slot it runs on, alone for as long as it runs."""
         return self._pool.submit(self._on_a_slot, call)
 
+    @contextmanager
+    def hold(self, gpu: str | None) -> Iterator[None]:
+        """Keep a GPU's slots empty: wait for what runs there, let nothing start; None holds none.
+
+        One holder at a time.
+        """
+        mine = {slot.number for slot in self._slots if gpu is not None and slot.gpu == gpu}
+        with self._changed:
+            self._held |= mine  # at once: else the next training would always be faster
+            self._changed.wait_for(lambda: self._cancelled or not mine & self._busy)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= mine
+                self._changed.notify_all()
+
     def close(self, *, cancel: bool) -> None:
         """Wait for what runs, or cancel: queued calls dropped, running commands killed."""
         if cancel:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            with self._changed:
+                self._cancelled = True
+                self._changed.notify_all()
             for kill in self._on_cancel:
                 kill()
         self._pool.shutdown(wait=True, cancel_futures=cancel)
 
     def _on_a_slot(self, call: Callable[[Slot], T]) -> T:
-        slot = self._free.get()  # as many slots as threads: never waits
+        slot = self._take()
         try:
             return call(slot)
         finally:
-            self._free.put(slot)
+            with self._changed:
+                self._busy.remove(slot.number)
+                self._changed.notify_all()
+
+    def _take(self) -> Slot:
+        """The first free slot; as many slots as threads, so only a held one is waited for."""
+        with self._changed:
+            while True:
+                for slot in self._slots:
+                    if slot.number not in self._busy | self._held:
+                        self._busy.add(slot.number)
+                        return slot
+                if self._cancelled:
+                    raise CancelledError
+                self._changed.wait()

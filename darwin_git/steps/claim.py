@@ -6,6 +6,7 @@ from typing import Any
 
 from darwin_git.domain.claim import Claim
 from darwin_git.domain.message import merge_message
+from darwin_git.domain.metric import Metric
 from darwin_git.domain.names import CHAMPION
 from darwin_git.domain.population import State, apply
 from darwin_git.domain.statistics import (
@@ -16,9 +17,8 @@ from darwin_git.domain.statistics import (
     certify,
     noise,
     paired,
-    perplexity_change,
 )
-from darwin_git.domain.trial import Replicate, Subject, Verdict, loss
+from darwin_git.domain.trial import Replicate, Subject, Verdict
 from darwin_git.errors import DarwinError
 from darwin_git.ports import Measured, Move
 from darwin_git.steps import measure
@@ -56,18 +56,18 @@ def claim(world: World, state: State) -> Claim:
     refuse_occupied(world, state)
     refuse_moved(world, state)
     steps = _compared(world, state, tip.measured)
-    found = drive({"certificate": steps}, world.executor)["certificate"]
+    found = drive({"certificate": steps}, world.executor, world.waiting)["certificate"]
     final = [
-        loss(t.final) - loss(m.final)
+        t.final_loss - m.final_loss
         for m, t in zip(found.mine, found.theirs, strict=True)
-        if m.final and t.final
+        if m.final_loss is not None and t.final_loss is not None
     ]
     outcome = Claim(
         agent,
         found.decision,
         _race_gain(world, state, tip.measured),
         sum(final) / len(final) if final else None,
-        _perplexities(found.theirs, found.mine) if final else None,
+        _values(world.metric, found.theirs, found.mine) if final else None,
     )
     fields = _record(state, outcome, found)
     known = [r for r in world.history.records(tip.measured) if r["kind"] == "certificate"]
@@ -121,7 +121,7 @@ def _compared(world: World, state: State, commit: str) -> Steps[_Compared]:
                     theirs.append(old)
         effects = [t.loss - m.loss for t, m in zip(theirs, mine, strict=True)]
         margin = max(rule.margin, 2.5 * _split_error(theirs[0], mine[0]))
-        decision = certify(effects, state.s0, rule, number, margin)
+        decision = certify(effects, state.s0, rule, number, margin, world.metric)
         world.tell("certificate", decision=decision)
         if decision.status is not CertificateStatus.MORE:
             break
@@ -163,7 +163,12 @@ def _failed(bad: Replicate, look: int, number: int, rule: CertificateRule) -> Ce
 
 
 def _split_error(champion: Replicate, tip: Replicate) -> float:
-    """Standard error of the effect over the shards of the scored split, nats per token."""
+    """Standard error of the effect over the shards of the scored split, nats per token.
+
+    A judged metric comes without shards: what its split is worth is for its program to say.
+    """
+    if not champion.scored:
+        return 0.0
     effects = [
         c.nats / c.tokens - t.nats / t.tokens
         for c, t in zip(champion.scored, tip.scored, strict=True)
@@ -182,11 +187,11 @@ def _race_gain(world: World, state: State, commit: str) -> float:
     return sum(gains) / len(gains) if gains else 0.0
 
 
-def _perplexities(champion: Sequence[Replicate], tip: Sequence[Replicate]) -> tuple[float, float]:
-    import math
-
-    means = [sum(loss(r.final) for r in side) / len(side) for side in (champion, tip)]
-    return math.exp(means[0]), math.exp(means[1])
+def _values(
+    metric: Metric, champion: Sequence[Replicate], tip: Sequence[Replicate]
+) -> tuple[float, float]:
+    means = [sum(r.final_loss or 0.0 for r in side) / len(side) for side in (champion, tip)]
+    return metric.value(means[0]), metric.value(means[1])
 
 
 def _record(state: State, outcome: Claim, found: _Compared) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def _record(state: State, outcome: Claim, found: _Compared) -> dict[str, Any]:
         "s0": state.s0,
         "race": outcome.race,
         "final": outcome.final,
-        "final_perplexities": outcome.perplexities,
+        "final_values": outcome.values,
     }
 
 
@@ -229,7 +234,7 @@ def _apply(
         merge = world.history.commit(
             world.history.full_tree(tip.measured),
             (state.champion.tip, tip.measured),
-            _message(outcome, decision, tip.ideas, fields),
+            _message(world.metric, outcome, decision, tip.ideas, fields),
             None,
         )
         moves.append(Move(CHAMPION, state.champion.tip, merge))
@@ -239,7 +244,7 @@ def _apply(
                 "tip": merge,
                 "measured": tip.measured,
                 "ideas": list(tip.ideas),
-                "s0": max(noise([r.loss for r in found.mine]), 1e-6),
+                "s0": max(noise([r.loss for r in found.mine]), _least_noise(world)),
             }
         )
     after = state
@@ -249,7 +254,13 @@ def _apply(
     world.history.settle(moves, state.generation, events, after, {}, subject)
 
 
+def _least_noise(world: World) -> float:
+    """A training has some, even where a few seeds agree; a metric may have none."""
+    return 1e-6 if world.config.genome.contract == "nanogpt" else 0.0
+
+
 def _message(
+    metric: Metric,
     outcome: Claim,
     decision: CertificateDecision,
     ideas: Sequence[str],
@@ -257,17 +268,17 @@ def _message(
 ) -> str:
     sentences = [
         f"{decision.sentence.replace(': ', ', ', 1).capitalize()}.",
-        f"On the race's seeds it was {perplexity_change(outcome.race):+.1f} %: what selection "
+        f"On the race's seeds it was {metric.change_words(outcome.race, 1)}: what selection "
         "flatters, fresh seeds correct.",
     ]
-    if outcome.final is not None and outcome.perplexities is not None:
-        before, after = outcome.perplexities
+    if outcome.final is not None and outcome.values is not None:
+        before, after = (metric.value_words(metric.loss(value)) for value in outcome.values)
         sentences.append(
-            f"Final split, read once and never used to decide: perplexity {before:.3f} to "
-            f"{after:.3f}, {perplexity_change(outcome.final):+.1f} %."
+            f"Final split, read once and never used to decide: {metric.name} {before} to "
+            f"{after}, {metric.change_words(outcome.final, 1)}."
         )
     return merge_message(
-        f"Certify {' + '.join(ideas)}: {perplexity_change(decision.mean):+.1f} % perplexity",
+        f"Certify {' + '.join(ideas)}: {metric.in_words(decision.mean)}",
         sentences,
         {
             "Darwin-Certificate": str(decision.status),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from darwin_git.errors import DarwinError
 from darwin_git.ports import Executor, Slot
 
 R = TypeVar("R")
@@ -42,12 +43,20 @@ class _Trial:
     waiting: int = 0
 
 
-def drive(trials: Mapping[str, Steps[R]], executor: Executor) -> dict[str, R]:
+def drive(
+    trials: Mapping[str, Steps[R]],
+    executor: Executor,
+    tell: Callable[[int], None] = lambda running: None,
+) -> dict[str, R]:
     """Drive all trials to their ends; outcomes by name, in the order of `trials`.
 
     Proposals run one after another in the order of `trials`, so that each knows the ideas drawn
     before it and a plan repeats itself. On an exception, KeyboardInterrupt included, calls that
-    have ended are still kept; the rest is the executor's to cancel.
+    have ended are still kept; the rest is the executor's to cancel. Only a DarwinError, such as an
+    engine that is gone, waits for what runs: a training on another slot may be hours old.
+
+    Args:
+        tell: told how many calls are waited for after a DarwinError.
     """
     outcomes: dict[str, R] = {}
     pending: Pending = {}
@@ -97,12 +106,26 @@ def drive(trials: Mapping[str, Steps[R]], executor: Executor) -> dict[str, R]:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda f: pending[f][:2]):
                 keep(future)
+    except DarwinError:
+        _await_what_runs(pending, tell)
+        raise
     except BaseException:
         _keep_what_ended(pending)
         raise
     finally:
         proposers.shutdown(wait=False, cancel_futures=True)
     return {name: outcomes[name] for name in trials}
+
+
+def _await_what_runs(pending: Pending, tell: Callable[[int], None]) -> None:
+    """Drop what waits for a slot, keep what runs on one; an interrupt leaves the rest."""
+    running = [future for future in pending if not (future.cancel() or future.done())]
+    try:
+        if running:
+            tell(len(running))
+            wait(running)
+    finally:
+        _keep_what_ended(pending)
 
 
 def _keep_what_ended(pending: Pending) -> None:

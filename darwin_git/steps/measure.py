@@ -1,17 +1,18 @@
 """Screens and replicates through the cache: what was measured once is never paid again."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from darwin_git.domain.evidence import replicate_fields, replicate_of, screen_fields, screened_of
 from darwin_git.domain.measurement import identity
 from darwin_git.domain.records import canonical_choice
 from darwin_git.domain.trial import Allowance, Replicate, Screened, Subject, Verdict
-from darwin_git.ports import Measured
+from darwin_git.ports import Measured, Slot
 from darwin_git.steps.drive import Call, Steps
 from darwin_git.steps.world import World
 
-INFRA_TRIES = 3
+T = TypeVar("T")
+
 FRESH_SEEDS_FROM = 1001
 """Race seeds count from 1, fresh seeds from here: no certificate ever reuses a seed."""
 
@@ -39,13 +40,27 @@ def screen(
         elif screened.verdict is not Verdict.INFRA:
             world.history.record(made)
 
-    for _ in range(INFRA_TRIES):
+    def look(slot: Slot) -> Screened:
+        return world.trials.screen(subject, reference, slot)
+
+    for pause in (0.0, *world.pauses):
         world.tell("screen", variant=subject.label)
-        found = yield [Call(lambda slot: world.trials.screen(subject, reference, slot), keep)]
+        found = yield [Call(after(world, pause, look), keep)]
         if found[0].verdict is not Verdict.INFRA:
             break
     screened: Screened = found[0]
     return screened
+
+
+def after(world: World, pause: float, call: Callable[[Slot], T]) -> Callable[[Slot], T]:
+    """A call after a pause on its slot: what broke may be mending itself."""
+
+    def run(slot: Slot) -> T:
+        if pause:
+            world.ended.wait(pause)
+        return call(slot)
+
+    return run
 
 
 def known_screen(world: World, subject: Subject) -> Screened | None:
@@ -83,12 +98,12 @@ def replicates(
 ) -> Steps[list[Replicate]]:
     """One replicate for each seed, trained only where the notes have none.
 
-    A fault of infrastructure is tried again, `INFRA_TRIES` times in all, then returned as it is.
+    A fault of infrastructure is tried again after each of `world.pauses`, then returned as it is.
     """
     key = measurement(world, subject, factor)
     found = known_replicates(world, subject, factor)
 
-    def call(seed: int) -> Call:
+    def call(seed: int, pause: float) -> Call:
         def keep(replicate: Replicate) -> None:
             if replicate.verdict is not Verdict.INFRA:
                 fields = replicate_fields(replicate, factor)
@@ -97,28 +112,28 @@ def replicates(
                 world.history.record(*(m for m in (waiting, made) if m))
             world.tell("replicate", variant=subject.label, replicate=replicate)
 
-        return Call(
-            lambda slot: world.trials.replicate(
+        def train(slot: Slot) -> Replicate:
+            return world.trials.replicate(
                 subject, seed, allowance, slot, factor=factor, final=final
-            ),
-            keep,
-        )
+            )
+
+        return Call(after(world, pause, train), keep)
 
     faults: dict[int, Replicate] = {}
-    for _ in range(INFRA_TRIES):
+    for pause in (0.0, *world.pauses):
         missing = [s for s in seeds if s not in found or (final and _lacks_final(found[s]))]
         if not missing:
             break
         for seed in missing:
             world.tell("train", variant=subject.label, seed=seed)
-        for replicate in (yield [call(seed) for seed in missing]):
+        for replicate in (yield [call(seed, pause) for seed in missing]):
             target = faults if replicate.verdict is Verdict.INFRA else found
             target[replicate.seed] = replicate
     return [found.get(seed) or faults[seed] for seed in seeds]
 
 
 def _lacks_final(replicate: Replicate) -> bool:
-    return replicate.verdict is Verdict.OK and not replicate.final
+    return replicate.verdict is Verdict.OK and replicate.final_loss is None
 
 
 def failure(results: Sequence[Replicate]) -> Replicate | None:

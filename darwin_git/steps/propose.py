@@ -46,6 +46,7 @@ def assignment(world: World, state: State, plan: Plan, planned: Planned) -> Assi
         files=files,
         mutable=frozenset(path for path in files if may_change(path, genome)),
         train=genome.train,
+        contract=genome.contract,
         frozen=FROZEN | frozenset(genome.overrides),
         seed=planned.seed,
         outcomes=world.outcomes,
@@ -75,8 +76,10 @@ def forbidden(world: World, planned: Planned, commit: str) -> list[str]:
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """`*` stays within a folder; `data/*` and `data/**` cover everything below data/."""
+    """`*` stays within a folder; `data/*` and `data/**` cover everything below data/, `**` all."""
     for pattern in patterns:
+        if pattern == "**":
+            return True
         folder = pattern.removesuffix("/**").removesuffix("/*")
         if folder != pattern and path.startswith(folder + "/"):
             if pattern.endswith("/**") or pattern in ("data/*",):
@@ -96,7 +99,8 @@ def mutate(world: World, state: State, plan: Plan, planned: Planned) -> Steps[Ma
     def run(_: object) -> Proposal | Declined:
         # Ideas drawn meanwhile by others count as tried: four agents try four ideas.
         fresh = replace(task, tried=task.tried | frozenset(world.drawn))
-        answer = proposer.propose(fresh)
+        with world.executor.hold(proposer.gpu):
+            answer = proposer.propose(fresh)
         if isinstance(answer, Proposal):
             world.drawn.add(answer.idea)
         return answer
@@ -156,7 +160,7 @@ def join(world: World, state: State, plan: Plan, planned: Planned) -> Made | Dec
         merged = history.replay(planned.other, stone.parent, planned.parent)
         idea, parents = stone.idea, (planned.parent,)
         subject = f"Replay {idea} on {planned.target}"
-        why = f"{planned.replays} was parked at a gain of {stone.gain:+.4f} nats per token. "
+        why = f"{planned.replays} was parked at a gain of {stone.gain:+.4f} {world.metric.unit}. "
         why += "Edits that fail alone may win in company."
     elif planned.how == "crossover":
         merged = history.merge(planned.parent, planned.other)
@@ -193,5 +197,10 @@ def repair(
     now: Mapping[str, str] = world.history.files(made.commit)
     changes = {path: text for path, text in now.items() if task.files.get(path) != text}
     previous = Proposal(changes, made.idea, made.subject, "", "", {})
-    answer = (yield [Call(lambda _: proposer.repair(task, previous, failed), pool="proposers")])[0]
+
+    def run(_: object) -> Proposal | Declined:
+        with world.executor.hold(proposer.gpu):
+            return proposer.repair(task, previous, failed)
+
+    answer = (yield [Call(run, pool="proposers")])[0]
     return answer if isinstance(answer, Declined) else commit(world, plan, planned, answer)

@@ -129,6 +129,10 @@ def _raced(
         measure.reference(world, state.baseline),
         plan.generation,
     )
+    broken = next((b for b in bases if b.verdict is Verdict.INFRA), None)
+    if broken is not None:
+        reason = f"the baseline could not be trained on the race's seeds: {broken.reason}"
+        return _ended(world, planned, subject.label, made, Verdict.INFRA, reason, "")
     total = [b.loss - c.loss for b, c in zip(bases, children, strict=True)]
     trial = Trial(
         planned=planned,

@@ -12,7 +12,6 @@ from darwin_git.domain.outcome import Decision, Trial, joined_ideas
 from darwin_git.domain.planning import Plan, replacement
 from darwin_git.domain.population import State, apply
 from darwin_git.domain.selection import RULES, Candidate
-from darwin_git.domain.statistics import perplexity_change
 from darwin_git.errors import DarwinError
 from darwin_git.ports import Measured, Move
 from darwin_git.steps.measure import measurement, spent
@@ -180,14 +179,14 @@ def _adopt(world: World, draft: _Draft, t: Trial, variant: str, ideas: tuple[str
     """An adopting merge: parents (branch tip, measured commit), exactly the measured tree."""
     lineage = draft.state.agents[t.planned.target]
     effects = ", ".join(f"{x:+.4f}" for x in (t.effects or {}).values())
-    percent = perplexity_change(t.gain or 0.0)
+    metric = world.metric
     message = merge_message(
-        f"Adopt {t.idea} into {t.planned.target}: {percent:+.1f} % perplexity, provisional",
+        f"Adopt {t.idea} into {t.planned.target}: {metric.in_words(t.gain or 0.0)}, provisional",
         [
             f"{t.subject} ({variant}).",
-            f"Provisional, on {len(t.effects or {})} paired seeds against its parent: in nats per "
-            f"token {effects}; {perplexity_change(t.total_gain):+.1f} % of perplexity against the "
-            "baseline on the same seeds. Only a certificate is a claim.",
+            f"Provisional, on {len(t.effects or {})} paired seeds against its parent: {effects} "
+            f"{metric.unit}; {metric.in_words(t.total_gain)} against the baseline on the same "
+            "seeds. Only a certificate is a claim.",
         ],
         {"Darwin-Variant": variant, "Darwin-Agent": t.planned.mutator},
     )

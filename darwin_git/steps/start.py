@@ -7,7 +7,7 @@ from typing import Any
 from darwin_git.domain.names import CHAMPION, agent_ref
 from darwin_git.domain.population import State, start
 from darwin_git.domain.statistics import noise
-from darwin_git.domain.trial import Allowance, Subject, Verdict
+from darwin_git.domain.trial import Allowance, Replicate, Screened, Subject, Verdict
 from darwin_git.errors import DarwinError
 from darwin_git.ports import Move
 from darwin_git.steps import measure
@@ -24,14 +24,17 @@ def baseline(world: World, commit: str, measured: Mapping[str, Any], seeds: int)
         seeds: how many; at least as many as the race needs.
 
     Raises:
-        DarwinError: the genome cannot be trained; nothing but notes was written.
+        DarwinError: the genome cannot be measured; nothing but notes was written.
     """
     _refuse_existing(world)
     subject = world.subject(commit, "baseline")
     seeds = max(seeds, world.config.selection.race[-1], 2)
-    outcome = drive({"baseline": _measured(world, subject, seeds)}, world.executor)["baseline"]
+    outcome = drive({"baseline": _measured(world, subject, seeds)}, world.executor, world.waiting)[
+        "baseline"
+    ]
     allowance, losses, seconds = outcome
-    if len(set(losses.values())) == 1:
+    # A metric may well be the same under every seed; a training never is.
+    if world.config.genome.contract == "nanogpt" and len(set(losses.values())) == 1:
         raise DarwinError(
             "every seed gave the same loss: the genome ignores its seed",
             hint="train.py must call torch.manual_seed(...); the launcher adds the seed to it",
@@ -87,16 +90,18 @@ def _measured(
     world: World, subject: Subject, seeds: int
 ) -> Steps[tuple[Allowance, dict[str, float], float]]:
     screened = yield from measure.screen(world, subject, None, 0)
+    _refuse_fault(screened)
     if screened.verdict is not Verdict.OK or screened.allowance is None:
         raise DarwinError(
-            f"the genome cannot be trained: {screened.reason}" + _quoted(screened.log),
-            hint="mend the genome or [genome] in darwin.toml, commit, and run this again",
+            f"the genome cannot be measured: {screened.reason}" + _quoted(screened.log),
+            hint=f"mend the genome or [{_section(world)}] in darwin.toml, commit, run this again",
         )
     results = yield from measure.replicates(
         world, subject, range(1, seeds + 1), screened.allowance, 0
     )
     bad = measure.failure(results)
     if bad is not None:
+        _refuse_fault(next((r for r in results if r.verdict is Verdict.INFRA), bad))
         raise DarwinError(
             f"the baseline failed under seed {bad.seed}: {bad.verdict}: {bad.reason}"
             + _quoted(bad.log),
@@ -104,6 +109,19 @@ def _measured(
         )
     losses = {str(r.seed): r.loss for r in results}
     return screened.allowance, losses, sum(r.seconds for r in results)
+
+
+def _refuse_fault(found: Screened | Replicate) -> None:
+    """A fault of infrastructure is nothing that the genome can be mended for."""
+    if found.verdict is Verdict.INFRA:
+        raise DarwinError(
+            f"the baseline could not be measured: {found.reason}",
+            hint="mend that and run this again; what was trained is kept",
+        )
+
+
+def _section(world: World) -> str:
+    return "genome" if world.config.genome.contract == "nanogpt" else "metric"
 
 
 def _quoted(log: str) -> str:

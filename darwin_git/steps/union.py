@@ -9,6 +9,7 @@ from darwin_git.domain.outcome import Trial, joined_ideas
 from darwin_git.domain.planning import Plan, Planned
 from darwin_git.domain.population import State
 from darwin_git.domain.statistics import RaceRule
+from darwin_git.domain.trial import Verdict
 from darwin_git.steps.drive import Steps
 from darwin_git.steps.propose import author, trailers
 from darwin_git.steps.race import trial
@@ -84,7 +85,7 @@ def unions(
             continue
         outcome = yield from trial(world, state, plan, planned, RACE)
         tried.append(outcome)
-        if outcome.won:
+        if outcome.won or outcome.verdict is Verdict.INFRA:
             break
         others.pop()
     return tried
@@ -116,7 +117,7 @@ def _commit(
         (best.commit, *(other.commit for other in joined)),
         variant_message(
             f"Join {names} with the best tip",
-            f"Each won its own race, in nats per token: {gains}. "
+            f"Each won its own race, by {gains} {world.metric.unit}. "
             "Gains mostly add up, but not always: the union is measured.",
             "the sum of the gains, if they are independent",
             trailers(plan, planned) | {"Darwin-Operator": "+".join(o.idea for o in joined)},

@@ -1,10 +1,12 @@
 """What the steps share: the ports, the configuration, somebody to tell."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from darwin_git.config import Config, Selection
+from darwin_git.domain.metric import Metric
 from darwin_git.domain.statistics import CertificateRule, RaceRule
 from darwin_git.domain.trial import Subject
 from darwin_git.ports import Executor, History, Measured, Outcome, Proposer, Trials
@@ -29,6 +31,10 @@ class World:
     tell: Listener
     clock: Callable[[], float]
     """Seconds, monotonic; for planning backwards from a deadline only."""
+    pauses: Sequence[float] = (2.0, 10.0)
+    """Seconds before each new try of what infrastructure broke."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when the command ends: no pause goes on then."""
     in_flight: dict[str, str] = field(default_factory=dict)
     """Measured tree -> variant now being tried."""
     screens: dict[str, Measured] = field(default_factory=dict)
@@ -51,9 +57,21 @@ class World:
         )
 
     @property
+    def metric(self) -> Metric:
+        """What is measured: everything else knows its losses only."""
+        return self.config.objective
+
+    @property
     def claim(self) -> CertificateRule:
         """The certificate's rule."""
         return certificate_rule(self.config.selection)
+
+    def waiting(self, running: int) -> None:
+        """Tell that a fault ends the command once `running` commands have ended."""
+        self.tell(
+            "note",
+            text=f"a fault ends this; waiting for {running} that still run, Ctrl-C gives them up",
+        )
 
     def subject(self, commit: str, label: str) -> Subject:
         """The subject that a commit is."""

@@ -71,6 +71,49 @@ def test_an_exception_frees_the_slot_and_reaches_the_caller() -> None:
     executor.close(cancel=False)
 
 
+def test_a_held_gpu_is_empty_and_its_neighbour_goes_on() -> None:
+    executor = LocalExecutor(plan_slots([0, 1], gpus=("0", "1")))
+    running: dict[str | None, int] = {"0": 0, "1": 0}
+    during: list[str | None] = []
+    guard, holding = threading.Lock(), threading.Event()
+
+    def train(slot: Slot) -> None:
+        with guard:
+            assert not (holding.is_set() and slot.gpu == "0"), "it trains where a model proposes"
+            running[slot.gpu] += 1
+            if holding.is_set():
+                during.append(slot.gpu)
+        time.sleep(0.02)
+        with guard:
+            running[slot.gpu] -= 1
+
+    futures = [executor.submit(train) for _ in range(60)]
+    time.sleep(0.05)
+    with executor.hold("0"):
+        holding.set()
+        assert running["0"] == 0
+        time.sleep(0.2)
+        holding.clear()
+    with executor.hold(None):
+        pass
+    for future in futures:
+        future.result(10)
+    assert len(during) >= 3 and set(during) == {"1"}
+    executor.close(cancel=False)
+
+
+def test_cancel_does_not_wait_for_who_holds_the_only_gpu() -> None:
+    executor = LocalExecutor(plan_slots([0], gpus=("0",)))
+    with executor.hold("0"):
+        waiting = executor.submit(lambda slot: slot.gpu)
+        time.sleep(0.05)
+        began = time.monotonic()
+        executor.close(cancel=True)
+        assert time.monotonic() - began < 2
+    with pytest.raises(CancelledError):
+        waiting.result(1)
+
+
 def test_cancel_kills_running_commands_and_drops_the_queue(tmp_path: Path) -> None:
     runner = ProcessRunner(tmp_path)
     executor = LocalExecutor(plan_slots(most=1), on_cancel=[runner.cancel])
