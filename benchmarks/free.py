@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from darwin_git.domain.trial import Allowance, Replicate, Screened, Shard, Subject, Verdict
@@ -67,6 +68,7 @@ class FreeProposer:
 
     signature = "free"
     builtin = True
+    gpu = None
 
     def propose(self, assignment: Assignment) -> Proposal | Declined:
         rng = random.Random(assignment.seed)
@@ -100,6 +102,9 @@ class Inline:
         except BaseException as error:  # handed to whoever waits, as a pool does
             future.set_exception(error)
         return future
+
+    def hold(self, gpu: str | None) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self, *, cancel: bool) -> None:
         pass

@@ -1,13 +1,14 @@
 """SIGKILL at random instants, over and over, while real trainings run and git writes.
 
-    python -m benchmarks.kill_campaign [--kills 200] [--seed 1]
+    python -m benchmarks.kill_campaign [--kills 200] [--seed 1] [--runner docker]
 
 After each kill the next command goes on; at the end every reference is consistent, no replicate was
 lost or paid twice, and no process and no stale lock of ours is left.
 
-What was paid is counted where it is spent: the genome's training script ends with a statement that
-writes a line to a file outside the repository. What was recorded is read from the notes as they
-lie in git, without the readers that leave out doubles.
+What was paid is counted where it is spent: for processes, the genome's training script ends with a
+statement that writes a line to a file outside the repository; for containers, the engine reports
+each that ends well under a key. What was recorded is read from the notes as they lie in git,
+without the readers that leave out doubles.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,8 +29,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from darwin_git.sandbox.container import ATTEMPT, CLONE, ROLE
+from darwin_git.sandbox.leftovers import clone_id
+
 TOOL = [sys.executable, "-m", "darwin_git"]
 SMALL = """
+[sandbox]
+runner = "process"
+
 [budget]
 tokens = 9216
 
@@ -63,8 +71,58 @@ EXIT_SECONDS = 5.0
 """A training exits at most so long after its last statement: 0.7 to 1.6 s were measured, which is
 torch being taken down on a busy machine."""
 
+KEPT = {"clone", "volumes", "caches"}
+"""What the container runner keeps between commands, beside the attempts."""
+_ATTEMPT = re.compile(r"k-([0-9a-f]+)-s(\d+)-t\d+")
+
 Training = tuple[str, int]
 """Measurement identity and seed."""
+
+
+class Diary:
+    """The ends of all trainings in containers, as the engine reports them while it listens.
+
+    Attributes:
+        clone: whose containers count; others may train on the same engine.
+    """
+
+    def __init__(self) -> None:
+        import docker
+
+        self.client = docker.from_env()
+        self.clone = ""
+        self._died: list[tuple[float, dict[str, str]]] = []
+        wanted = {"type": "container", "event": "die", "label": f"{ROLE}=job"}
+        self._events = self.client.events(decode=True, filters=wanted)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for event in self._events:
+            self._died.append((event["timeNano"] / 1e9, event["Actor"]["Attributes"]))
+
+    def trained(self) -> list[tuple[float, str]]:
+        """(seconds since the epoch, attempt) of each training that ended well."""
+        return [
+            (at, said[ATTEMPT])
+            for at, said in list(self._died)
+            if (said[CLONE], said["exitCode"]) == (self.clone, "0")
+            and _ATTEMPT.fullmatch(said[ATTEMPT])
+        ]
+
+    def left(self, *, data: bool) -> list[str]:
+        """Containers and volumes of the clone; with `data` those that are kept on purpose."""
+        wanted = {"label": f"{CLONE}={self.clone}"}
+        containers = self.client.api.containers(all=True, filters=wanted)
+        found = [f"container {one['Names'][0]} {one['State']}" for one in containers]
+        for one in self.client.api.volumes(filters=wanted)["Volumes"] or []:
+            if data or one["Labels"].get(ROLE) != "data":
+                found.append(f"volume {one['Name']}")
+        return found
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._events.close()
+        self.client.close()
 
 
 Moment = Literal["start", "trained", "scored"]
@@ -79,12 +137,18 @@ class Ground:
         ended: each training writes a line there when it ends.
         kills: how often the tool was killed.
         cut: (seconds since the epoch, checkout) of each training that was killed with the tool.
+        diary: what the engine says, where trainings run in containers.
     """
 
     folder: Path
     ended: Path
     kills: int = 0
     cut: list[tuple[float, str]] = field(default_factory=list)
+    diary: Diary | None = None
+
+    def trained(self) -> int:
+        """Grows with each training that ends."""
+        return len(self.diary.trained()) if self.diary else self.ended.stat().st_size
 
 
 def git(folder: Path, *words: str) -> str:
@@ -95,19 +159,24 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def prepare(folder: Path, ended: Path) -> Ground:
-    """A ground with its baseline."""
+def prepare(folder: Path, ended: Path, diary: Diary | None = None) -> Ground:
+    """A ground with its baseline; trainings run in containers where there is a diary of them."""
     subprocess.run([*TOOL, "init", str(folder)], check=True, stdout=subprocess.DEVNULL)
     path = folder / "darwin.toml"
     corpus = next(line for line in path.read_text().splitlines() if line.startswith("corpus"))
     path.write_text(f"[data]\n{corpus}\n{SMALL}")
-    with (folder / "train.py").open("a") as script:
-        script.write(LAST_STATEMENT.format(path=str(ended)))
+    if diary:
+        path.write_text(path.read_text().replace('"process"', '"docker"'))
+    else:
+        with (folder / "train.py").open("a") as script:
+            script.write(LAST_STATEMENT.format(path=str(ended)))
     person = ("-c", "user.name=Person", "-c", "user.email=person@example.invalid")
     git(folder, *person, "commit", "--quiet", "--all", "--message", "Count the trainings that end")
     command = [*TOOL, "-C", str(folder), "-q", "baseline"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return Ground(folder, ended)
+    if diary:
+        diary.clone = clone_id(folder / ".git" / "darwin" / "attempts")
+    return Ground(folder, ended, diary=diary)
 
 
 def timed_step(ground: Ground) -> float:
@@ -125,7 +194,7 @@ def killed_step(ground: Ground, seconds: float, moment: Moment = "start") -> boo
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    before = ground.ended.stat().st_size
+    before = ground.trained()
     attempts = ground.folder / ".git" / "darwin" / "attempts"
     trained: set[Path] = set()
     seen: dict[str, float] = {}
@@ -141,7 +210,7 @@ def killed_step(ground: Ground, seconds: float, moment: Moment = "start") -> boo
             return True
         trained |= set(attempts.glob("k-*.json"))
         came = {
-            "trained": ground.ended.stat().st_size > before,
+            "trained": ground.trained() > before,
             "scored": not all(path.exists() for path in trained),
         }
         if kill_at == math.inf and came[moment]:
@@ -152,6 +221,8 @@ def killed_step(ground: Ground, seconds: float, moment: Moment = "start") -> boo
 
 def trainings(ground: Ground) -> list[str]:
     """Checkouts in which a training runs."""
+    if ground.diary:
+        return []  # a container outlives the tool, and the next one takes it over
     marker = f"{ground.folder.resolve()}/.git/darwin/attempts/k-"
     return [place for place in _places() if place.startswith(marker)]
 
@@ -173,6 +244,11 @@ def endings(ground: Ground) -> dict[Training, list[float]]:
     for the tool, and are rightly run again.
     """
     found: dict[Training, list[float]] = defaultdict(list)
+    if ground.diary:
+        for at, name in ground.diary.trained():
+            if said := _ATTEMPT.fullmatch(name):
+                found[said[1], int(said[2])].append(at)
+        return found
     for line in ground.ended.read_text().splitlines():
         if said := _ENDED.fullmatch(line):
             at, place = float(said[1]), said[2]
@@ -225,7 +301,10 @@ def check(ground: Ground, *, underway: bool = False) -> list[str]:
     common = Path(git(folder, "rev-parse", "--absolute-git-dir"))
     faults += [f"stale {path}" for path in (common / "refs").rglob("*.lock")]
     faults += [f"stale {path}" for path in common.glob("*.lock")]
-    faults += [f"left {path}" for path in (common / "darwin" / "attempts").glob("*")]
+    attempts = (common / "darwin" / "attempts").glob("*")
+    faults += [f"left {path}" for path in attempts if path.name not in KEPT]
+    if ground.diary:
+        faults += [f"left {one}" for one in ground.diary.left(data=False)]
     if "missing" in (found := git(folder, "fsck", "--no-dangling", "--no-progress")):
         faults.append(found)
     return faults
@@ -241,10 +320,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runner", choices=("process", "docker"), default="process")
     chosen = parser.parse_args()
+    diary = Diary() if chosen.runner == "docker" else None
     rng = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as place:
-        ground = prepare(Path(place) / "genome", Path(place) / "ended")
+        ground = prepare(Path(place) / "genome", Path(place) / "ended", diary)
         whole = timed_step(ground)
         # Uniform over a step, and as often where the most is lost: while a training that ended is
         # scored, and in the moment between the checkpoint's end and the record.
@@ -253,7 +334,10 @@ def main() -> None:
         print(f"a step takes {whole:.1f} s", flush=True)
         while ground.kills < chosen.kills:
             moment, span = rng.choice(spans)
+            began = time.monotonic()
             if not killed_step(ground, rng.uniform(0, span), moment):
+                # it ended before: the machine was busier when the first one was timed
+                spans[0] = ("start", min(spans[0][1], time.monotonic() - began))
                 continue
             between += bool(waiting(ground))
             if ground.kills % 10 == 0:
@@ -267,6 +351,11 @@ def main() -> None:
             f"{sum(ends)} trainings ended, {len(recorded(ground.folder))} have a record; "
             f"{len(ground.cut)} were killed on their way"
         )
+        if diary:
+            clean = [*TOOL, "-C", str(ground.folder), "-q", "image", "clean"]
+            subprocess.run(clean, check=True, stdout=subprocess.DEVNULL)
+            print(f"in the engine after `image clean`: {diary.left(data=True) or 'nothing'}")
+            diary.close()
 
 
 if __name__ == "__main__":
