@@ -5,16 +5,16 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import typer
 import typer.core
 
-from darwin_git import __version__
+from darwin_git import __version__, cli_image
+from darwin_git.cli_common import Json, print_data, where
 from darwin_git.errors import BUG, FIXABLE, INTERRUPTED, DarwinError
 from darwin_git.report.pipe import StandardOutput, silence
 
@@ -49,17 +49,6 @@ app = typer.Typer(
 )
 
 
-@dataclass
-class Where:
-    """The options before the command."""
-
-    quiet: bool = False
-    wait: float = 0.0
-
-
-_where = Where()
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON with a schema and its version.")]
 Control = Annotated[
     str, typer.Option(help='"random": draw ideas and targets by chance, for comparison.')
 ]
@@ -85,18 +74,10 @@ def options(
     ] = False,
 ) -> None:
     """Options for every command."""
-    _where.quiet, _where.wait = quiet, wait
+    where.quiet, where.wait = quiet, wait
     if not folder.is_dir():
         raise DarwinError(f"{folder} is no folder", hint="-C names a repository's folder")
     os.chdir(folder)
-
-
-def _print(
-    data: Mapping[str, Any], as_json: bool, render: Callable[[Mapping[str, Any]], str]
-) -> None:
-    from darwin_git.report.terminal import printable
-
-    print(json.dumps(data, indent=1, default=str) if as_json else printable(render(data)))
 
 
 @contextmanager
@@ -112,7 +93,7 @@ def _spender(command: str) -> "Iterator[Wired]":
     from darwin_git.report.live import Lines
     from darwin_git.wiring import wired
 
-    with wired(Path.cwd(), Lines(quiet=_where.quiet), _where.wait, command) as found:
+    with wired(Path.cwd(), Lines(quiet=where.quiet), where.wait, command) as found:
         yield found
 
 
@@ -121,7 +102,7 @@ def _mention(repository: "Repository") -> None:
     from darwin_git.commands.mentions import mentions
     from darwin_git.report.live import Lines
 
-    tell = Lines(quiet=_where.quiet)
+    tell = Lines(quiet=where.quiet)
     for text in mentions(repository):
         tell("note", text=text)
 
@@ -176,6 +157,11 @@ def init(
     from darwin_git.store.repository import Repository
 
     judged = asked(contract, judge, primary, direction)
+    if judged and (data or tokenizer or bpe):
+        raise DarwinError(
+            "--data, --tokenizer and --bpe are for a GPT, not for --judge",
+            hint="what the judge measures with lies beside it, in its folder",
+        )
     if judged is None:
         made = make(directory, genome, data, device, tokenizer, bpe)
         what, added = "corpus", " and the corpus under refs/darwin/data"
@@ -231,7 +217,7 @@ def run(
             _mention(wired.repository)
         deadline = None if left is None else began + left
         done = evolve.run(wired, generations, deadline, control)
-    _print(outcome.ran(done, wired.world.metric), as_json, certificates.run)
+    print_data(outcome.ran(done, wired.world.metric), as_json, certificates.run)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
@@ -243,7 +229,7 @@ def status(as_json: Json = False) -> None:
     from darwin_git.report import terminal
 
     with _reader() as found:
-        _print(read.status(found.repository, found.history), as_json, terminal.status)
+        print_data(read.status(found.repository, found.history), as_json, terminal.status)
 
 
 @app.command(rich_help_panel=FIRST)
@@ -253,7 +239,7 @@ def report(as_json: Json = False) -> None:
     from darwin_git.report import terminal
 
     with _reader() as found:
-        _print(read.report(found.repository, found.history), as_json, terminal.report)
+        print_data(read.report(found.repository, found.history), as_json, terminal.report)
 
 
 # --- evolve ------------------------------------------------------------------------------------
@@ -271,7 +257,7 @@ def doctor(as_json: Json = False) -> None:
     from darwin_git.report import terminal
 
     data = examine(Path.cwd())
-    _print(data, as_json, terminal.doctor)
+    print_data(data, as_json, terminal.doctor)
     if not data["healthy"]:
         raise typer.Exit(FIXABLE)
 
@@ -291,7 +277,7 @@ def baseline(
         if wired.history.state() is None:
             _mention(wired.repository)
         evolve.baseline(wired, seeds)
-        _print(read.status(wired.repository, wired.history), as_json, terminal.status)
+        print_data(read.status(wired.repository, wired.history), as_json, terminal.status)
 
 
 @app.command(rich_help_panel=EVOLVE)
@@ -303,7 +289,7 @@ def step(control: Control = "", as_json: Json = False) -> None:
     _check_control(control)
     with _spender("step") as wired:
         evolve.one_step(wired, control)
-        _print(read.log(wired.history, 1), as_json, terminal.log)
+        print_data(read.log(wired.history, 1), as_json, terminal.log)
 
 
 @app.command(rich_help_panel=EVOLVE)
@@ -317,15 +303,15 @@ def propose(
 ) -> None:
     """Measure your branch as a variant, in a generation of its own.
 
-    It is decided like any other: adopted into the lineage where it wins. Needs
-    sandbox.allow_unsandboxed = true, since the process runner is no wall.
+    It is decided like any other: adopted into the lineage where it wins. Without
+    containers it needs sandbox.allow_unsandboxed = true: a process is no wall.
     """
     from darwin_git.commands import evolve, read
     from darwin_git.report import terminal
 
     with _spender("propose") as wired:
         evolve.propose(wired, ref, target)
-        _print(read.log(wired.history, 1), as_json, terminal.log)
+        print_data(read.log(wired.history, 1), as_json, terminal.log)
 
 
 @app.command(rich_help_panel=EVOLVE)
@@ -335,7 +321,7 @@ def certify(as_json: Json = False) -> None:
     from darwin_git.report import certificates
 
     with _spender("certify") as wired:
-        _print(
+        print_data(
             outcome.certified(evolve.certify(wired), wired.world.metric),
             as_json,
             certificates.claim,
@@ -357,7 +343,7 @@ def log(
     from darwin_git.report import terminal
 
     with _reader() as found:
-        _print(read.log(found.history, generations), as_json, terminal.log)
+        print_data(read.log(found.history, generations), as_json, terminal.log)
 
 
 @app.command(rich_help_panel=READ)
@@ -370,7 +356,7 @@ def show(name: str, as_json: Json = False) -> None:
     from darwin_git.report import terminal
 
     with _reader() as found:
-        _print(read.show(found.repository, found.history, name), as_json, terminal.show)
+        print_data(read.show(found.repository, found.history, name), as_json, terminal.show)
 
 
 @app.command(rich_help_panel=READ)
@@ -400,7 +386,7 @@ def lineage(
     from darwin_git.report import terminal
 
     with _reader() as found:
-        _print(read.lineage(found.history, agent), as_json, terminal.lineage)
+        print_data(read.lineage(found.history, agent), as_json, terminal.lineage)
 
 
 @app.command(rich_help_panel=READ)
@@ -446,7 +432,7 @@ def config(
     from darwin_git.commands.settings import effective
     from darwin_git.report import terminal
 
-    _print(effective(Path.cwd(), defaults), as_json, terminal.config)
+    print_data(effective(Path.cwd(), defaults), as_json, terminal.config)
 
 
 # --- keep order --------------------------------------------------------------------------------
@@ -462,7 +448,7 @@ def verify(
 
     with _reader() as found:
         data = check(found.repository, found.history, found.config.selection, commit)
-        _print(data, as_json, terminal.verify)
+        print_data(data, as_json, terminal.verify)
     if data["faults"]:
         raise typer.Exit(FIXABLE)
 
@@ -479,128 +465,15 @@ def prune(
 
     with _spender("prune") as wired:
         gone = evolve.prune(wired, variants or [])
-    _print({"schema": schema("prune"), "archived": gone}, as_json, terminal.prune)
+    print_data({"schema": schema("prune"), "archived": gone}, as_json, terminal.prune)
 
 
-# --- the training image ------------------------------------------------------------------------
-
-
-image_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(
-    image_app, name="image", help="Make, list, check the training image.", rich_help_panel=EVOLVE
+    cli_image.app,
+    name="image",
+    help="Make, list, check the training image.",
+    rich_help_panel=EVOLVE,
 )
-
-
-def _told() -> Callable[[str], None]:
-    from darwin_git.report.live import Lines
-
-    lines = Lines(quiet=_where.quiet)
-    return lambda text: lines("note", text=text)
-
-
-@image_app.command("build")
-def image_build(
-    base: Annotated[
-        str,
-        typer.Option(
-            metavar="IMAGE_OR_TAR",
-            help="A local image, a registry's, or a root filesystem; python:X.Y-slim by default.",
-        ),
-    ] = "",
-    package: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A further package, as pip takes it; repeatable."),
-    ] = None,
-    torch_index: Annotated[
-        str, typer.Option(metavar="URL", help="Wheels of torch: cpu, cu126 …, or a URL.")
-    ] = "",
-    cuda: Annotated[bool, typer.Option("--cuda", help="Wheels of torch for CUDA.")] = False,
-    wheels: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="A folder of wheels; repeatable.")
-    ] = None,
-    python: Annotated[
-        str, typer.Option(metavar="PATH", help="The interpreter in the base.")
-    ] = "python3",
-    tag: Annotated[
-        str, typer.Option(metavar="NAME", help="Of the image; sandbox.image by default.")
-    ] = "",
-    again: Annotated[
-        bool, typer.Option("--again", help="Also where the inputs are the same.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Make the training image from any base with Python; nothing is built inside it.
-
-    Needs the engine's API only: no Dockerfile, no builder, no registry.
-
-    Example: darwin-git image build --torch-index cpu --package einops
-    """
-    from darwin_git.commands.image import build
-    from darwin_git.report import images
-
-    data = build(
-        Path.cwd(),
-        base=base,
-        packages=package or [],
-        torch_index=torch_index,
-        cuda=cuda,
-        wheel_folders=wheels or [],
-        python=python,
-        name=tag,
-        again=again,
-        tell=_told(),
-    )
-    _print(data, as_json, images.built)
-
-
-@image_app.command("list")
-def image_list(as_json: Json = False) -> None:
-    """Our images on the engine, and our cache volumes with their sizes."""
-    from darwin_git.commands.image import listing
-    from darwin_git.report import images
-
-    _print(listing(Path.cwd()), as_json, images.listing)
-
-
-@image_app.command("check")
-def image_check(as_json: Json = False) -> None:
-    """Train one step inside, behind all limits; say what is missing."""
-    from darwin_git.commands.image_check import check
-    from darwin_git.report import images
-
-    data = check(Path.cwd())
-    _print(data, as_json, images.checked)
-    if not data["healthy"]:
-        raise typer.Exit(FIXABLE)
-
-
-@image_app.command("clean")
-def image_clean(
-    images: Annotated[
-        bool,
-        typer.Option(
-            "--images",
-            help="Also images that image build made, but for darwin.toml's and the baseline's.",
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Remove this clone's caches on the engine; nothing measured, nothing of others."""
-    from darwin_git.commands.image import clean
-    from darwin_git.report import images as texts
-
-    _print(clean(Path.cwd(), images=images, wait=_where.wait), as_json, texts.cleaned)
-
-
-@image_app.command("rootfs")
-def image_rootfs() -> None:
-    """Print a script that makes a base without a registry.
-
-    Example: darwin-git image rootfs | sudo sh -s base.tar
-    """
-    from darwin_git.commands.setup import package_file
-
-    print(package_file("scripts/base-rootfs.sh").read_text(encoding="utf-8"), end="")
 
 
 # --- the one handler at the top ----------------------------------------------------------------

@@ -45,6 +45,11 @@ FAMILIES = frozenset(
     }
 )
 """Of the built-in operators; a test holds them to agents/operators, which is not imported here."""
+IMAGE_NAME = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+"""As engines read it; an id in hexadecimal is one, too."""
 AGENT_NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
 _SECRET_KEY = re.compile(r"(?i)(api_?key|secret|password|passwd|credential|access_?token)$")
 _SECRET_VALUE = re.compile(r"^(sk-|ghp_|github_pat_|glpat-|xox[bp]-)\S{8,}")
@@ -205,6 +210,13 @@ class Sandbox(Section):
     allow_unsandboxed: bool = False
     memory_gb: float = Field(default=8.0, gt=0)
     output_gb: float = Field(default=4.0, gt=0)
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_a_name(cls, image: str) -> str:
+        if not IMAGE_NAME.fullmatch(image):
+            raise ValueError(f"{image!r} is no image's name, as in 'darwin-git/train:latest'")
+        return image
 
 
 class Executor(Section):

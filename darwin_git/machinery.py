@@ -242,7 +242,9 @@ def _nanogpt(
 
     measurement = measurement_of(config, corpus.identity)
     device, dtype = config.genome.device, config.genome.dtype
-    name = next(iter(machine.gpus.values()), "") if device == "cuda" else machine.name
+    # A GPU's model is a measurement's matter; a processor's only changes how long it takes.
+    gpu = " and ".join(sorted(set(machine.gpus.values()))) if device == "cuda" else ""
+    name = next(iter(machine.gpus.values()), "") if gpu else machine.name
     laboratory = Laboratory(
         runner,
         measurement,
@@ -251,10 +253,12 @@ def _nanogpt(
         memory_bytes=int(config.sandbox.memory_gb * GIB),
         output_bytes=int(config.sandbox.output_gb * GIB),
         results=cache / "results",
+        gpu=gpu,
         peak_flops=peak_of(runner, slot, name, device, dtype, cache / "peak.json"),
     )
     laboratory.reap()
     return laboratory, {
+        **({"gpu": gpu} if gpu else {}),
         **{key: getattr(measurement, key) for key in measurement.__dataclass_fields__},
         "overrides": dict(measurement.overrides),
         "train": list(measurement.train),

@@ -224,6 +224,7 @@ def test_a_judge_inside_the_genome_is_refused_with_the_cure(tmp_path: Path) -> N
         (["--judge", "../judge"], "needs a judge, and the name"),
         (["--judge", "../judge", "--primary", "a b"], "darwin.toml"),
         (["--judge", ".", "--primary", "x"], "genome"),
+        (["--judge", "../judge", "--primary", "x", "--tokenizer", "bytes"], "are for a GPT"),
         (["--contract", "nanogpt", "--primary", "x"], "--contract command"),
     ],
 )

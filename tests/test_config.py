@@ -51,6 +51,9 @@ def test_all_faults_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
         ('[genome]\ntrain = ["bash"]\n', "Python script"),
         ('[genome]\ncontract = "other"\n', "genome.contract: .*'nanogpt' or 'command'"),
         ('[genome]\ncontract = "command"\n', "metric.program is missing"),
+        ('[sandbox]\nimage = ""\n', "sandbox.image: '' is no image's name"),
+        ('[sandbox]\nimage = "../containers/json"\n', "is no image's name"),
+        ('[sandbox]\nimage = "Some Image"\n', "is no image's name"),
         (
             '[selection]\nrule = "best"\n',
             "selection.rule: .*'best'.*truncation, tournament, pareto",

@@ -34,6 +34,7 @@ def examine(folder: Path) -> dict[str, Any]:
         with repository:
             checks += _inside(repository)
             checks += _containers(repository)
+            _take_engines_gpus(checks)
     return {
         "schema": "darwin-git/doctor/1",
         "healthy": all(check["ok"] for check in checks),
@@ -116,6 +117,13 @@ def _containers(repository: Repository) -> list[dict[str, Any]]:
     except DarwinError:
         return []  # said already
     return engine_checks(config, repository.git.common_dir / "darwin" / "attempts")
+
+
+def _take_engines_gpus(checks: list[dict[str, Any]]) -> None:
+    """Where the engine hands out GPUs, this machine needs none."""
+    found = {check["name"]: check for check in checks}
+    if found.get("gpu", {}).get("ok") and "slots" in found:
+        found["slots"].update(ok=True, found="the engine's GPUs", cure="")
 
 
 def _judge(repository: Repository, config: Config) -> str:

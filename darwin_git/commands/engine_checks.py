@@ -10,7 +10,7 @@ from darwin_git.errors import DarwinError
 from darwin_git.machinery import GIB, slots_of
 from darwin_git.ports import Machine
 from darwin_git.sandbox.docker import DockerRunner
-from darwin_git.sandbox.engine import Engine
+from darwin_git.sandbox.engine import Engine, faults
 
 FREE_BYTES = 2 << 30
 LIMITS = {"MemoryLimit": "memory", "PidsLimit": "processes", "CPUSet": "CPU sets"}
@@ -43,6 +43,8 @@ def engine_checks(config: Config, attempts: Path) -> list[dict[str, Any]]:
             _check("memory", lambda: _memory(engine, config)),
             _check("engine disk", lambda: _disk(engine)),
         ]
+        if chosen.runtime:
+            checks.append(_check("runtime", lambda: _runtime(engine, chosen.runtime)))
         if config.genome.device == "cuda":
             checks.append(_check("gpu", lambda: _gpus(config, attempts)))
     finally:
@@ -56,7 +58,10 @@ def engine_checks(config: Config, attempts: Path) -> list[dict[str, Any]]:
 
 
 def _engine(engine: Engine) -> str:
-    version = engine.api.version()
+    try:
+        version = engine.api.version()
+    except faults() as error:
+        raise engine.explain(error) from error
     parts = [one.get("Name", "") for one in version.get("Components") or ()]
     name = "Podman" if any("podman" in one.lower() for one in parts) else "Docker"
     words = [f"{name} {version['Version']} at {engine.address}"]
@@ -79,6 +84,16 @@ def _limits(engine: Engine) -> str:
             "Delegate=cpu cpuset io memory pids for user@.service; or use an engine of root's",
         )
     return "memory, processes, CPU sets, system calls"
+
+
+def _runtime(engine: Engine, name: str) -> str:
+    known = engine.info().get("Runtimes") or {}
+    if known and name not in known:
+        raise DarwinError(
+            f"the engine at {engine.address} has no runtime {name!r}",
+            hint=f"it has {', '.join(sorted(known))}: set one of them as `runtime` under [sandbox]",
+        )
+    return name
 
 
 def _image(engine: Engine, name: str) -> str:

@@ -59,6 +59,9 @@ def build(
     config = load(root_of(folder))
     wanted = name or config.sandbox.image
     image.split(wanted)
+    for place in wheel_folders:
+        if not place.is_dir():
+            raise DarwinError(f"--wheels {place} is no folder", hint="a folder of *.whl files")
     sources = wheels.Sources(
         wheels.index_of(torch_index or (wheels.CUDA if cuda else "")), tuple(wheel_folders)
     )

@@ -73,6 +73,10 @@ def init(folder: Path | None, genome: str | None, chosen: Asked, device: Device)
         device: what to configure for.
     """
     judge = chosen.judge.resolve()  # before anything depends on the folder
+    if not judge.exists():
+        raise DarwinError(
+            f"the judge {judge} is not there", hint="--judge names your program, or its folder"
+        )
     size = len(pack(judge))
     source = genome or str(folder or Path())
     return adopted(

@@ -63,6 +63,8 @@ class Metric:
             return "-"
         if self.scale == "linear":
             return f"{self.change(gain):+.3g}" if gain else "0"
+        if abs(self.change(gain)) >= 1e6:
+            return f"{self.change(gain):+.3g} %"
         if places is None:
             return f"{digits(self.change(gain), sign=True)} %"
         return f"{self.change(gain):+.{places}f} %" if gain else "0 %"

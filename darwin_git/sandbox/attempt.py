@@ -68,7 +68,7 @@ class Attempt:
         """How the command of this key ended for an owner that died before it took the result."""
         try:
             kept = json.loads((self.base / f"{self.name}.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # the machine lost its power while it was new
             return None
         if not (self.folder / "out").is_dir():
             return None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from darwin_git.config import IMAGE_NAME
 from darwin_git.errors import DarwinError
 from darwin_git.sandbox.container import ROLE
 from darwin_git.sandbox.engine import Engine, faults
@@ -80,7 +81,13 @@ def find(engine: Engine, name: str) -> tuple[str, str]:
     if path.is_file():
         return _imported(engine, path)
     if path.suffix in (".tar", ".tgz", ".gz", ".xz", ".bz2") or name.startswith(("/", "./", "../")):
-        raise DarwinError(f"{name}: no such file", hint="--base takes an image or a rootfs tar")
+        what = "is no plain file" if path.exists() else "no such file"
+        raise DarwinError(f"{name}: {what}", hint="--base takes an image or a rootfs tar")
+    if not IMAGE_NAME.fullmatch(name):
+        raise DarwinError(
+            f"{name!r} is neither a file nor an image's name",
+            hint="--base takes an image, as in python:3.12-slim, or a rootfs tar",
+        )
     if found := id_of(engine, name):
         return found, ""
     return _pulled(engine, name), "pulled"

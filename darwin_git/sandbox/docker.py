@@ -104,6 +104,8 @@ class DockerRunner:
                 job, ended = self._fresh(command, slot, attempt, image)
             try:
                 finished = self._taken(job, ended, command, image, attempt)
+                if finished.cause != "infra":
+                    job.lost = False  # all that was wanted of it is here
                 if command.key and finished.cause == "exit" and finished.exit_code == 0:
                     with suppress(OSError):  # it was paid for: it is scored, if not kept
                         attempt.save(finished)
@@ -129,7 +131,8 @@ class DockerRunner:
         except OSError as error:
             raise DialogueEnded("infra") from error
         try:
-            job = self._created(command, slot, attempt, image, talk=True)
+            with _our_disk_is_infra():
+                job = self._created(command, slot, attempt, image, talk=True)
             try:
                 with self._registered(job), self._dialogue(job, command) as dialogue:
                     yield dialogue
@@ -142,7 +145,7 @@ class DockerRunner:
     def _dialogue(self, job: Job, command: Command) -> Iterator[ContainerDialogue]:
         if job.cancelled:
             raise DialogueEnded("infra")
-        with self._engine_faults():
+        with _our_disk_is_infra(), self._engine_faults():
             job.start(self._parcel(command))
         if job.cancelled:
             raise DialogueEnded("infra")
@@ -155,6 +158,7 @@ class DockerRunner:
     def cancel(self) -> None:
         """Kill everything that runs and start nothing more; for LocalExecutor's on_cancel."""
         self._cancelled = True
+        self._engine.hurry()
         with self._guard:
             jobs = list(self._running)
         if jobs:
@@ -266,11 +270,9 @@ class DockerRunner:
                 folder = f"{container.OUT}/.cache"
                 harvest.fetch_folder(self._engine.api, job.keeper, folder, CACHE_BYTES, target)
         except faults() as error:
-            if _is_our_disk(error):
-                ended = infra(str(error))
-            else:
-                job.lost = True
-                ended = infra(self._engine.explain(error).message)
+            job.lost = True  # it was paid for: the next try may fetch it
+            ours = _is_our_disk(error)
+            ended = infra(str(error) if ours else self._engine.explain(error).message)
         return Finished(
             ended.cause,
             ended.exit_code,
@@ -376,6 +378,14 @@ class DockerRunner:
             if _is_our_disk(error):
                 raise
             raise self._engine.explain(error) from error
+
+
+@contextmanager
+def _our_disk_is_infra() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DialogueEnded("infra") from error
 
 
 def _is_our_disk(error: Exception) -> bool:

@@ -11,6 +11,8 @@ from darwin_git.errors import DarwinError
 DEFAULT_SOCKET = "/var/run/docker.sock"
 TIMEOUT_SECONDS = 60.0
 PING_SECONDS = 5.0
+HURRY_SECONDS = 20.0
+"""The patience of each call once everything is given up: a removal takes one at most."""
 PATIENCE_SECONDS = 30.0
 """How long a lost engine is awaited where a command is under way."""
 MIN_API = (1, 40)
@@ -163,6 +165,11 @@ class Engine:
                 return False
             time.sleep(0.2)
 
+    def hurry(self) -> None:
+        """Everything is given up: from now on no call waits long for an engine that hangs."""
+        if self._api is not None:
+            self._api.timeout = HURRY_SECONDS
+
     def close(self) -> None:
         """Give up the connection; the next call makes a new one."""
         if self._api is not None:
@@ -203,6 +210,11 @@ class Engine:
             "invalid" in lower and ("url" in lower or "address" in lower)
         ):
             return self._bad_address(said)
+        if "paramiko" in lower:
+            return DarwinError(
+                f"{where} is reached over ssh, for which a package is missing",
+                hint="pip install paramiko, beside darwin-git; or name a tcp:// or unix:// address",
+            )
         if "name or service not known" in lower or "failed to resolve" in lower:
             return self._bad_address(said)
         if isinstance(error, requests.Timeout) or "timed out" in lower:
@@ -211,7 +223,7 @@ class Engine:
                 hint="see whether `docker ps` does; restart the engine where it hangs",
             )
         return DarwinError(
-            f"{where} does not answer ({_short(said)})",
+            f"{where} does not answer ({_short(_innermost(error))})",
             hint="start it (`systemctl start docker`), or name another as `engine` under "
             "[sandbox] or in DOCKER_HOST",
         )
@@ -269,6 +281,17 @@ class Engine:
 
 def _architecture(name: str) -> str:
     return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(name, name)
+
+
+def _innermost(error: BaseException) -> str:
+    """What the operating system said; the outer ones only wrap it."""
+    inner = next((one for one in error.args if isinstance(one, BaseException)), None)
+    inner = inner or error.__cause__ or error.__context__
+    while inner is not None:
+        error = inner
+        nested = next((one for one in error.args if isinstance(one, BaseException)), None)
+        inner = nested or error.__cause__ or error.__context__
+    return str(error)
 
 
 def _short(text: str) -> str:

@@ -158,14 +158,17 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
 
 
 def _write(source: Any, left: int, target: Path) -> None:
-    with target.open("xb") as copy:
-        while left:
-            data = source.read(min(left, CHUNK))
-            if not data:
-                target.unlink()
-                raise EOFError("it ended early")
-            copy.write(data)
-            left -= len(data)
+    try:
+        with target.open("xb") as copy:
+            while left:
+                data = source.read(min(left, CHUNK))
+                if not data:
+                    raise EOFError("it ended early")
+                copy.write(data)
+                left -= len(data)
+    except BaseException:
+        target.unlink(missing_ok=True)  # half a checkpoint would be held against the genome
+        raise
 
 
 def _bounded(pieces: Iterator[bytes], limit: int) -> Any:

@@ -1,5 +1,6 @@
 """What is heard of a command in a container, and what its end means."""
 
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ class Heard:
             self.began = now
         return self.began
 
+    @property
+    def whole(self) -> bool:
+        """It was heard from READY on; a log that was rotated is not."""
+        return self._ours.endswith(_READY)
+
     def lines(self, at: float) -> tuple[Line, ...]:
         """Standard output."""
         return self._lines.finish(at)
@@ -115,7 +121,7 @@ def read_log(api: Any, container: str, heard: Heard) -> None:
     # standard error first: it says when the command began
     for stream, which in ((STDERR, {"stdout": False}), (STDOUT, {"stderr": False})):
         raw: bytes = api.logs(container, timestamps=True, **which)
-        for line in raw.splitlines(keepends=True):
+        for line in io.BytesIO(raw):  # not at "\r": what follows one is the command's word
             if found := _STAMP.match(line):
                 heard.feed(stream, line[found.end() :], timestamp(found[1].decode()))
 

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from darwin_git import __version__
+from darwin_git.config import IMAGE_NAME
 from darwin_git.errors import DarwinError
 from darwin_git.sandbox.base import BUILDER, Base, created, id_of, wait
 from darwin_git.sandbox.container import CLONE, ROLE
@@ -43,12 +44,17 @@ class Image:
 def inputs_of(base: Base, requirements: Sequence[str], sources: Sources) -> str:
     """A hash of what an image is made from."""
     wheels = [
-        (file.name, file.stat().st_size)
+        (file.name, _digest(file))
         for folder in sources.wheels
         for file in sorted(folder.glob("*.whl"))
     ]
     parts = [FORMAT, base.id, base.python, sorted(requirements), sources.index, wheels]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def made_from(engine: Engine, inputs: str) -> str | None:
@@ -130,7 +136,7 @@ def split(name: str) -> tuple[str, str]:
     repository, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
         repository, tag = name, "latest"
-    if "@" in name or not repository:
+    if "@" in name or not repository or not IMAGE_NAME.fullmatch(name):
         raise DarwinError(
             f"{name!r} cannot name a new image",
             hint='darwin.toml\'s sandbox.image, or --tag: as in "darwin-git/train:latest"',

@@ -90,8 +90,11 @@ class Job:
         """Kill it from another thread."""
         self.cancelled = True
         self._news.set()
-        with suppress(*faults()):
+        try:
             self.kill()
+        except faults():  # an engine that hangs: whoever reads or writes must not
+            if self.attached:
+                self.attached.hang_up()
 
     def state(self, patience: float) -> dict[str, Any]:
         """The engine's view at the end, or after `patience` seconds; raises what it raises."""
@@ -176,10 +179,18 @@ class Job:
     def _ended(self, cause: Cause | None, deadline: float, limits: Limits, heard: Heard) -> Ended:
         """The stream has ended: the container has, or soon will, or the engine is gone."""
         try:
-            while (state := self._awaited(deadline))["Running"]:
+            state = self._awaited(deadline)
+            if state["Running"] and not (cause or self.cancelled) and time.monotonic() < deadline:
+                # it closed its streams, or they broke: the engine's log knows the rest
+                self.lost = True
+                return self._lost(deadline, limits, heard, lost=False)
+            while state["Running"]:
                 if self.cancelled or time.monotonic() >= deadline:
                     cause = cause or ("infra" if self.cancelled else "deadline")
                     self.kill()
+                state = self._awaited(deadline)
+            if not cause and self._fell(state):
+                return infra("the engine ended it")
         except faults():
             return self._lost(deadline, limits, heard)
         ended_at = time.monotonic()
@@ -212,7 +223,10 @@ class Job:
         """Nothing is heard any more: ask from time to time, read the engine's log at the end."""
         if self.attached:
             self.attached.hang_up()
+        if self._thread:
+            self._thread.join(5.0)
         cause: Cause | None = None
+        give_up = max(deadline, time.monotonic()) + 2 * container.GRACE_SECONDS
         try:
             while True:
                 if self.cancelled:
@@ -224,23 +238,40 @@ class Job:
                     if time.monotonic() >= deadline:
                         cause = "deadline"
                         self.kill()
+                    if time.monotonic() >= give_up:
+                        return infra("the engine cannot end it")
                 except faults() as error:
                     if _is_gone(error):
                         return infra("its container is gone from the engine")
+                    if time.monotonic() >= give_up:
+                        return infra(self._engine.explain(error).message)
                     self.lost = lost = True
                     if not self._engine.await_back(lambda: self.cancelled):
                         return infra(self._engine.explain(error).message)
+                    time.sleep(0.2)  # it may answer, and refuse this again and again
             written = Heard(limits.log_bytes)
             read_log(self._engine.api, self.name, written)
-            if written.began is None and heard.began is not None:
-                written = heard  # the log has lost its beginning
             finished = timestamp(state["FinishedAt"])
-            seconds = max(0.0, finished - (written.began or finished))
-            if lost and state["ExitCode"] != 0:
+            began = written.began or finished
+            if not written.whole and heard.whole:
+                # a rotated log; what was heard is by another clock
+                written, began = heard, timestamp(state["StartedAt"])
+            elif not written.whole and written.began is not None:
+                return infra("the engine's log has lost its beginning")
+            seconds = max(0.0, finished - began)
+            if (lost and state["ExitCode"] != 0) or (not cause and self._fell(state)):
                 return infra("the engine was lost while it ran")
+            if not cause and seconds >= limits.wall_seconds:
+                cause = "deadline"  # the keeper's, where it was killed
             return verdict(cause, state, seconds, written, cancelled=self.cancelled)
         except faults() as error:
             return infra(self._engine.explain(error).message)
+
+    def _fell(self, state: dict[str, Any]) -> bool:
+        """It ended badly, and so did its keeper, which no command can touch: not its own doing."""
+        if state["ExitCode"] == 0 or not self.kept:
+            return False
+        return not self._engine.api.inspect_container(self.keeper)["State"]["Running"]
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = self._engine.api.inspect_container(self.name)["State"]

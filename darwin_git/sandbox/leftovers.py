@@ -1,6 +1,7 @@
 """What of this clone stands in the engine: named, removed in the background, reaped."""
 
 import hashlib
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from darwin_git.errors import DarwinError
 from darwin_git.sandbox import container
 from darwin_git.sandbox.engine import faults
 
@@ -19,11 +21,17 @@ def clone_id(base: Path) -> str:
     """Name of this clone on this machine, 16 hex digits; a copied repository has another one."""
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = base / "clone"
-    with suppress(FileExistsError), path.open("x") as file:
-        file.write(secrets.token_hex(16))
+    if not path.exists():  # at once with its content: another process may look, a kill may come
+        draft = base / f"clone.{secrets.token_hex(8)}"
+        draft.write_text(secrets.token_hex(16))
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
     machine = ""
     with suppress(OSError):
         machine = Path("/etc/machine-id").read_text()
+    if not machine.strip():  # as in containers, which may share an engine
+        machine = os.uname().nodename
     parts = (path.read_text(), str(base.resolve()), machine)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -84,7 +92,7 @@ class Removals:
 
 
 def _quietly(removal: Callable[[], None]) -> None:
-    with suppress(*faults()):
+    with suppress(*faults(), DarwinError):
         removal()
 
 

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,8 +114,8 @@ def links(command: Command) -> dict[str, str]:
 
 
 def cached(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Regular files of a tar, nothing else of it."""
-    with tarfile.open(path, "r:") as tar:
+    """Regular files of a tar, nothing else of it; none of one that a loss of power cut."""
+    with suppress(tarfile.TarError), tarfile.open(path, "r:") as tar:
         for member in tar:
             if member.isreg() and is_safe(member.name) and (file := tar.extractfile(member)):
                 yield member.name, file.read()

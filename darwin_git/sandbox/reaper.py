@@ -23,7 +23,8 @@ def adoptable(api: Any, clone: str, attempt: str) -> str | None:
     jobs, keepers = by_role.get("job", []), by_role.get("keeper", [])
     if len(jobs) != 1 or len(keepers) != 1:
         return None
-    if jobs[0]["State"] not in ("running", "exited") or keepers[0]["State"] != "running":
+    alive = ("running", "paused")  # a person may pause one, or a snapshot of the machine
+    if jobs[0]["State"] not in (*alive, "exited") or keepers[0]["State"] not in alive:
         return None
     return _name(jobs[0]).removesuffix("-job")
 

@@ -29,7 +29,7 @@ class ContainerDialogue:
         self._ours = b""
         self._began = False
         self._deadline = time.monotonic() + limits.wall_seconds
-        self._expired = False
+        self._expired = self._unheard = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_watch, daemon=True)
         self._thread.start()
@@ -83,7 +83,7 @@ class ContainerDialogue:
             self._began = _READY in self._ours
 
     def _ended(self) -> DialogueEnded:
-        if self._job.cancelled:
+        if self._job.cancelled or self._unheard:
             return DialogueEnded("infra")
         if self._expired:
             return DialogueEnded("deadline")
@@ -104,4 +104,5 @@ class ContainerDialogue:
         try:
             self._job.kill()
         except faults():
+            self._unheard = True  # the engine hangs: perhaps it was what took so long
             self._attached.hang_up()

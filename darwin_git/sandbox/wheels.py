@@ -118,8 +118,6 @@ def _install(folder: Path, base: Base, requirements: Sequence[str], sources: Sou
     if sources.index:
         command += ["--extra-index-url", sources.index]
     for wheels in sources.wheels:
-        if not wheels.is_dir():
-            raise DarwinError(f"--wheels {wheels} is no folder", hint="a folder of *.whl files")
         command += ["--find-links", str(wheels.resolve())]
     environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_REQUIRE_VIRTUALENV": "0"}
     done = subprocess.run(

@@ -3,6 +3,7 @@
 import ast
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from threading import Lock
 
 from darwin_git.domain.measurement import Measurement
@@ -15,6 +16,9 @@ SETTINGS_FILE = "darwin.toml"
 MAX_FILES = 2000
 MAX_FILE_BYTES = 2 << 20
 MAX_BYTES = 32 << 20
+MAX_PATH_BYTES = 1024
+MAX_FOLDERS = 10_000
+"""Else a container cannot take the tree in, which would look like a fault of its engine."""
 
 _ONE_AT_A_TIME = Lock()
 
@@ -45,14 +49,18 @@ def check(files: Mapping[str, File], measurement: Measurement) -> None:
 
 
 def check_size(files: Mapping[str, File]) -> None:
-    """Raise Broken where the tree has too many or too large files."""
+    """Raise Broken where the tree has too many or too large files, or paths that are too long."""
     if len(files) > MAX_FILES:
         raise Broken("rule", f"{len(files)} files, more than {MAX_FILES}")
     for path, file in files.items():
         if len(file.content) > MAX_FILE_BYTES:
             raise Broken("rule", f"{path} has more than {MAX_FILE_BYTES >> 20} MiB")
+        if len(path.encode()) > MAX_PATH_BYTES:
+            raise Broken("rule", f"a path is longer than {MAX_PATH_BYTES} bytes")
     if sum(len(file.content) for file in files.values()) > MAX_BYTES:
         raise Broken("rule", f"the tree has more than {MAX_BYTES >> 20} MiB")
+    if len({folder for path in files for folder in PurePosixPath(path).parents}) > MAX_FOLDERS:
+        raise Broken("rule", f"the tree has more than {MAX_FOLDERS} folders")
 
 
 def _parse(path: str, content: bytes) -> ast.Module:

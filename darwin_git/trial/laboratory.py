@@ -38,6 +38,7 @@ class Laboratory:
         memory_bytes, output_bytes: limits of each command.
         peak_flops: of one slot's device, FLOP/s (domain.flops.peak_flops, or measured), for MFU.
         results: folder that keeps each result until a record must hold it; None keeps none.
+        gpu: the GPUs' model, part of the protocol; empty where a CPU trains.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Laboratory:
         output_bytes: int = 4 << 30,
         peak_flops: float | None = None,
         results: Path | None = None,
+        gpu: str = "",
     ) -> None:
         if measurement.data != corpus.identity:
             raise ValueError("the measurement was made for another corpus")
@@ -63,6 +65,8 @@ class Laboratory:
         self._results = Results(results)
         self._warm = {""}
         environment = {**runner.environment(), "runner": runner.kind}
+        if gpu:
+            environment["gpu"] = gpu
         self._protocol = protocol_hash(measurement, environment)
 
     @property

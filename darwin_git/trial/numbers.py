@@ -18,6 +18,8 @@ from darwin_git.ports import Line
 SAID = "darwin-git: said"
 MOST_BYTES = 1 << 16
 MOST_NUMBERS = 64
+LARGEST = 1e50
+"""Of the metric, and 1 / LARGEST its least with ratios: squares and their sums stay finite."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 CURE = "the last line that the judge prints must be one JSON object of numbers"
 
@@ -59,11 +61,14 @@ def read(printed: bytes, metric: Metric) -> Mapping[str, float]:
     if metric.name not in numbers or name not in (last if last.startswith(b"{") else whole):
         listed = ", ".join(list(numbers)[:8]) or "no number"
         raise Unreadable(f"it printed no {metric.name}; it printed {listed}")
+    value = numbers[metric.name]
     try:
-        metric.loss(numbers[metric.name])
+        metric.loss(value)
     except ValueError as error:
         cure = '; set metric.scale = "linear"' if metric.scale == "log" else ""
-        raise Unreadable(f"{metric.name} is {numbers[metric.name]:g}: {error}{cure}") from None
+        raise Unreadable(f"{metric.name} is {value:g}: {error}{cure}") from None
+    if abs(value) > LARGEST or (metric.scale == "log" and value < 1 / LARGEST):
+        raise Unreadable(f"{metric.name} is {value:g}: let the judge print it in another unit")
     return numbers
 
 

@@ -100,9 +100,9 @@ class Scorer:
     def build(self) -> None:
         """Phase 2: the genome's files are sent, its code builds the model; raises Unscorable."""
         self._dialogue.send(_pack(self._checkout))
-        (state,) = struct.unpack("<B", self._dialogue.receive(1))
-        if state == 4:
+        if self._dialogue.receive(1) != b"\0":  # said before any of its code ran
             raise DialogueEnded("infra")  # there was no room for its files
+        (state,) = struct.unpack("<B", self._dialogue.receive(1))
         if state == 1:
             raise Unscorable(
                 "import",
@@ -160,8 +160,9 @@ class Scorer:
 def _pack(checkout: Mapping[str, File]) -> bytes:
     """The genome's files as score.py takes them."""
     files = checkout.items()
-    index = json.dumps([[path, file.executable, len(file.content)] for path, file in files])
-    head = struct.pack("<I", len(index)) + index.encode()
+    rows = [[path, file.executable, len(file.content)] for path, file in files]
+    index = json.dumps(rows, ensure_ascii=False).encode()
+    head = struct.pack("<I", len(index)) + index
     return b"".join([head, *(file.content for _, file in files)])
 
 

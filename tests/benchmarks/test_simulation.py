@@ -55,7 +55,7 @@ def test_the_simulated_noise_is_the_measured_one(simulation: ModuleType) -> None
     assert statistics.stdev(losses) == pytest.approx(model.S0 / 2**0.5, rel=0.03)
     broken = run.effects(run.start, grandchild, seeds)
     assert statistics.stdev(broken) == pytest.approx(model.S0, rel=0.03)
-    # Measured again in facts/noise.md: a baseline sd of 0.0073 over 10 seeds.
+    # Measured again: a baseline sd of 0.0073 over 10 seeds.
     assert pytest.approx(2**0.5 * 0.0073, rel=0.01) == model.S0
     assert run.trainings == 3 * 20_000
 

@@ -153,6 +153,8 @@ def test_check_says_that_the_engine_is_down(call: Call, tmp_path: Path) -> None:
     [
         (("--torch-index", "cuda12"), "is no index"),
         (("--tag", "x@sha256:00"), "cannot name a new image"),
+        (("--tag", "a b"), "cannot name a new image"),
+        (("--wheels", "nowhere"), "is no folder"),
         (("--package", "--pre"), "is no requirement"),
     ],
 )
@@ -204,6 +206,10 @@ def test_doctor_looks_at_engine_and_image(call: Call, engine_image: str, genome:
     found = checks(call("doctor", "--json", folder=genome, **variables))
     for name in ("engine", "limits", "image", "memory", "engine disk"):
         assert found[name]["ok"], found[name]
+    found = checks(
+        call("doctor", "--json", folder=genome, DARWIN_SANDBOX__RUNTIME="nonesuch", **variables)
+    )
+    assert "no runtime 'nonesuch'" in found["runtime"]["found"]
     variables["DARWIN_SANDBOX__IMAGE"] = "darwin-test/none:1"
     found = checks(call("doctor", "--json", folder=genome, **variables))
     assert not found["image"]["ok"]

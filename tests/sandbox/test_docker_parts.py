@@ -13,7 +13,7 @@ import pytest
 from darwin_git.ports import Command, File, Limits, Slot
 from darwin_git.sandbox import boot, container, parcel
 from darwin_git.sandbox.engine import Engine, address
-from darwin_git.sandbox.heard import FLOOD_BYTES, Heard, verdict
+from darwin_git.sandbox.heard import FLOOD_BYTES, Heard, read_log, verdict
 from darwin_git.sandbox.parcel import Parcel
 
 Script = Callable[..., Command]
@@ -149,6 +149,30 @@ def test_what_an_end_is_called(
     if code:
         state = {"ExitCode": code, "OOMKilled": oom}
         assert verdict(killed, state, 1.0, heard, cancelled=True).cause == "infra"
+
+
+class Written:
+    """An engine's log of both streams."""
+
+    def __init__(self, stdout: bytes, stderr: bytes) -> None:
+        self._said = stdout, stderr
+
+    def logs(self, container: str, *, stdout: bool = True, **_: bool) -> bytes:
+        return self._said[0] if stdout else self._said[1]
+
+
+def test_a_commands_own_text_is_no_time_of_the_engines() -> None:
+    at = b"2026-01-01T00:00:0%d.5Z "
+    ready = at % 1 + f"{boot.READY}\n".encode()
+    out = at % 4 + b"bar\r2020-01-01T00:00:00Z false\n" + at % 5 + b"end"
+    heard = Heard(1 << 16)
+    read_log(Written(out, ready), "", heard)
+    lines = heard.lines(9.0)
+    assert heard.whole and [line.at for line in lines] == [3.0, 9.0]
+    assert lines[0].text == "bar 2020-01-01T00:00:00Z false" and lines[1].text == "end"
+    rotated = Heard(1 << 16)
+    read_log(Written(out, at % 3 + b"warning\n"), "", rotated)
+    assert not rotated.whole
 
 
 def test_a_flood_of_newlines_is_a_flood() -> None:

@@ -238,6 +238,18 @@ def test_a_log_may_precede_the_object_and_other_lines_of_ours_are_no_part_of_it(
     assert dict(read(numbers.said(lines), COST)) == {"cost": 2.0, "n": 3.0}
 
 
+@pytest.mark.parametrize("value", ["1e51", "1e-51"])
+def test_a_number_whose_squares_overflow_is_refused(value: str) -> None:
+    with pytest.raises(Unreadable, match="another unit"):
+        read(f'{{"cost": {value}}}'.encode(), COST)
+    linear = Metric("cost", scale="linear")
+    if value == "1e51":
+        with pytest.raises(Unreadable, match="another unit"):
+            read(b'{"cost": -1e51}', linear)
+    else:
+        assert read(b'{"cost": 1e-51}', linear) == {"cost": 1e-51}
+
+
 def test_at_most_64_numbers() -> None:
     many = {f"n{n}": n for n in range(63)} | {"cost": 1}
     assert len(read(json.dumps(many).encode(), COST)) == 64

@@ -1,6 +1,6 @@
 """One trained checkpoint, scored through honest and dishonest code.
 
-The cheats are those of the prototype (facts/sandbox.md) and of METR's and parameter-golf's reports.
+The cheats are those of an early prototype and of METR's and parameter-golf's reports.
 """
 
 import importlib.util
@@ -134,6 +134,34 @@ def test_what_a_checkpoint_holds_is_known_before_its_code_runs(
         flops_per_token(found.tensors, found.model_args)
         == 6 * (matrices + gains + symbols * width) + 12 * layers * width * BLOCK
     )
+
+
+def test_a_model_cannot_play_a_fault_of_ours(bench: Bench, trained: Trained) -> None:
+    """It can write where score.py answers; what it says there is held against it."""
+    loud = b"""
+import os
+for number in range(3, 30):
+    try:
+        os.write(number, bytes([4]))
+    except OSError:
+        pass
+"""
+    with (
+        pytest.raises(Unscorable),
+        open_scorer(
+            bench.runner,
+            bench.slot,
+            bench.measurement,
+            {"model.py": File(loud)},
+            trained.checkpoint,
+            len(bench.corpus.symbols),
+            bench.limits,
+            label="loud",
+            trusted=True,
+        ) as scorer,
+    ):
+        scorer.describe()
+        scorer.build()
 
 
 def test_the_training_reports_by_the_outside_clock(trained: Trained) -> None:

@@ -6,8 +6,8 @@ It starts without any of the genome's code.
    group]], "model_args": {...}} or {"error": "checkpoint" or "settings"}. From here on only copies
    of the state dict's tensors are left: what else stood in the file is out of the model's reach.
 2. Takes the genome's files: u32 length, JSON [[path, executable, size]], then their bytes; writes
-   them to the working directory, builds the model and fills it: u8 state (READY, NO_CODE, NO_FIT,
-   NOT_STORED).
+   them to the working directory: u8 state (READY, NOT_STORED), the last word that is ours alone.
+   Builds the model and fills it: u8 state (READY, NO_CODE, NO_FIT).
 3. Answers requests until stdin ends. Request: u32 rows, length, first, then int32 tokens
    (rows x length). Answer: u8 state, u8 dtype, u32 rows, positions, vocabulary, then the logits
    of positions first..length-1, in the model's own dtype, at most CHUNK positions at a time.
@@ -27,7 +27,7 @@ import sys
 CHUNK = 128
 READY, NO_CODE, NO_FIT, FAILED, NOT_STORED = 0, 1, 2, 3, 4
 DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16", "torch.float64")
-MAX_INDEX = 4 << 20
+MAX_INDEX = 8 << 20
 MAX_GENOME = 64 << 20
 MAX_SETTINGS = 1 << 16
 VIEWS = 4
@@ -233,6 +233,7 @@ def main() -> None:
     except (OSError, ValueError):
         write(out, struct.pack("<B", NOT_STORED))
         return
+    write(out, struct.pack("<B", READY))  # before any of its code: it could write here, too
     ready, model = build(source, state, model_args, device)
     del state
     write(out, struct.pack("<B", ready))
