@@ -1,11 +1,16 @@
 """Every test has its own HOME, its own git configuration and fixed dates: no test sees yours."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["tests.containers"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Whoever starts the tests in the background has its shell ignore Ctrl-C, for children, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIXED_DATE = "1700000000 +0000"
 

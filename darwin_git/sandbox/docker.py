@@ -25,6 +25,8 @@ from darwin_git.sandbox.talk import ContainerDialogue
 from darwin_git.sandbox.volumes import DataVolumes
 
 CACHE_BYTES = 256 << 20
+IN_FLIGHT_SECONDS = 0.5
+"""An engine may still create what a dead tool asked for."""
 CACHE_SECONDS = 14 * 24 * 3600.0
 
 
@@ -64,6 +66,7 @@ class DockerRunner:
         self._guard = threading.Lock()
         self._asking = threading.RLock()  # not the one that `cancel` takes: an engine may hang
         self._cancelled = False
+        self._reaped: frozenset[str] | None = None
         self._clone = ""
         self._data: DataVolumes | None = None
 
@@ -166,15 +169,28 @@ class DockerRunner:
                 list(pool.map(Job.cancel, jobs))
 
     def reap(self, scored: Collection[str] = ()) -> int:
-        """Remove what dead owners left, but for what can still be taken; others' stays."""
+        """Remove what dead owners left, but for what can still be taken; others' stays.
+
+        What an owner asked for at the moment of its death may appear a little later: where there
+        was a dead one, it is looked for twice here and once more by `close`.
+        """
+        gone, spared = self._reap_once(scored)
+        if gone:
+            time.sleep(IN_FLIGHT_SECONDS)
+            late, spared = self._reap_once(scored)
+            gone |= late
+            self._reaped = frozenset(scored)
+        for path in self._cache_folder().glob("*.tar*"):
+            if time.time() - path.stat().st_mtime > CACHE_SECONDS:
+                path.unlink(missing_ok=True)
+        return len(gone - spared)
+
+    def _reap_once(self, scored: Collection[str]) -> tuple[set[str], set[str]]:
         try:
             gone, spared = reaper.reap(self._engine.api, self._identity(), self._base, scored)
         except faults() as error:
             raise self._engine.explain(error) from error
-        for path in self._cache_folder().glob("*.tar*"):
-            if time.time() - path.stat().st_mtime > CACHE_SECONDS:
-                path.unlink(missing_ok=True)
-        return len((gone | set(attempts.reap(self._base, scored))) - spared)
+        return gone | set(attempts.reap(self._base, scored)), spared
 
     def clean(self) -> int:
         """Remove cached data volumes and compile caches; how many. Nothing may run."""
@@ -191,6 +207,10 @@ class DockerRunner:
     def close(self) -> None:
         """Wait until everything that ended is removed, give up the connection."""
         self._removals.wait()
+        if self._reaped is not None:
+            with suppress(DarwinError):  # an engine that is gone by now has nothing of ours
+                self._reap_once(self._reaped)
+            self._reaped = None
         self._engine.close()
 
     # --- parts of a run --------------------------------------------------------------------------

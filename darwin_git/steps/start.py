@@ -94,7 +94,7 @@ def _measured(
     if screened.verdict is not Verdict.OK or screened.allowance is None:
         raise DarwinError(
             f"the genome cannot be measured: {screened.reason}" + _quoted(screened.log),
-            hint=f"mend the genome or [{_section(world)}] in darwin.toml, commit, run this again",
+            hint=f"mend {_culprits(world)} in darwin.toml, commit, run this again",
         )
     results = yield from measure.replicates(
         world, subject, range(1, seeds + 1), screened.allowance, 0
@@ -120,8 +120,10 @@ def _refuse_fault(found: Screened | Replicate) -> None:
         )
 
 
-def _section(world: World) -> str:
-    return "genome" if world.config.genome.contract == "nanogpt" else "metric"
+def _culprits(world: World) -> str:
+    if world.config.genome.contract == "nanogpt":
+        return "the genome or [genome]"
+    return "the genome, the judge or [metric]"
 
 
 def _quoted(log: str) -> str:
