@@ -1,4 +1,4 @@
-"""Trials in real containers: the same numbers as in processes, and the same verdicts."""
+"""Trials in real containers: screened, trained, scored, repeatable, with named verdicts."""
 
 from dataclasses import replace
 
