@@ -25,26 +25,13 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from darwin_git.domain.families import FAMILIES
 from darwin_git.domain.metric import PERPLEXITY
 from darwin_git.domain.metric import Metric as Objective
 from darwin_git.domain.selection import RULES
 from darwin_git.errors import DarwinError
 
 FILE_NAME = "darwin.toml"
-FAMILIES = frozenset(
-    {
-        "model",
-        "init",
-        "optimizer",
-        "schedule",
-        "data",
-        "batch",
-        "regularisation",
-        "compute",
-        "constants",
-    }
-)
-"""Of the built-in operators; a test holds them to agents/operators, which is not imported here."""
 IMAGE_NAME = re.compile(
     r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
     r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"

@@ -4,7 +4,6 @@ Only the engine's API is used, so that it may run on another machine: inputs ent
 input, data folders through volumes, and what a command left is copied out after its death.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -20,14 +19,13 @@ from darwin_git.sandbox.attempt import Attempt, Occupied
 from darwin_git.sandbox.engine import PATIENCE_SECONDS, Engine, faults
 from darwin_git.sandbox.heard import Ended, infra
 from darwin_git.sandbox.job import Job
-from darwin_git.sandbox.output import NoOutputs
+from darwin_git.sandbox.premises import Premises, is_our_disk
+from darwin_git.sandbox.shelf import Shelf, not_run
 from darwin_git.sandbox.talk import ContainerDialogue
-from darwin_git.sandbox.volumes import DataVolumes
 
 CACHE_BYTES = 256 << 20
 IN_FLIGHT_SECONDS = 0.5
 """An engine may still create what a dead tool asked for."""
-CACHE_SECONDS = 14 * 24 * 3600.0
 
 
 class DockerRunner:
@@ -56,33 +54,28 @@ class DockerRunner:
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._base = base
-        self._name = image
         self._engine = Engine(engine, patience=patience)
-        self._runtime = runtime
-        self._image: container.Image | None = None
+        self._premises = Premises(self._engine, base, image, runtime)
+        self._shelf = Shelf(base)
         self._removals = leftovers.Removals()
         self._running: set[Job] = set()
-        self._kept: dict[str, Attempt] = {}
         self._guard = threading.Lock()
-        self._asking = threading.RLock()  # not the one that `cancel` takes: an engine may hang
         self._cancelled = False
         self._reaped: frozenset[str] | None = None
-        self._clone = ""
-        self._data: DataVolumes | None = None
 
     # --- what it is ----------------------------------------------------------------------------
 
     def environment(self) -> Mapping[str, str]:
         """The image's content address and the runtime."""
-        return {"image": self._ready().id, "runtime": self._runtime_name()}
+        return {"image": self._premises.image().id, "runtime": self._premises.runtime_name()}
 
     def machine(self, *, gpus: bool) -> Machine:
         """The engine's; raises DarwinError where `gpus` are asked for and there are none."""
-        image = self._ready()
+        image = self._premises.image()
         attempt = Attempt.claim(self._base, "", 0)  # so that reap finds what a kill leaves
-        labels = self._labels(attempt.name, "probe")
+        labels = self._premises.labels(attempt.name, "probe")
         try:
-            return hardware.of(self._engine, image, labels, self._runtime, gpus=gpus)
+            return hardware.of(self._engine, image, labels, self._premises.runtime, gpus=gpus)
         finally:
             attempt.discard()
 
@@ -95,40 +88,17 @@ class DockerRunner:
 
     def run(self, command: Command, slot: Slot) -> Finished:
         """Run to the end or to the deadline; what a dead owner ran under the key is taken over."""
-        attempt = None
         try:
-            attempt = self._claim(command)
-            if kept := attempt.finished():
-                self._kept[command.key] = attempt
-                return kept
-            image = self._ready()
-            job, ended = self._adopted(command, attempt) if command.key else (None, None)
-            if job is None or ended is None:
-                job, ended = self._fresh(command, slot, attempt, image)
-            try:
-                finished = self._taken(job, ended, command, image, attempt)
-                if finished.cause != "infra":
-                    job.lost = False  # all that was wanted of it is here
-                if command.key and finished.cause == "exit" and finished.exit_code == 0:
-                    with suppress(OSError):  # it was paid for: it is scored, if not kept
-                        attempt.save(finished)
-                    self._kept[command.key] = attempt
-            finally:
-                self._dismiss(job, command)
-            return finished
+            with self._shelf.attempt(command) as attempt:
+                known = self._shelf.known(command, attempt)
+                return known or self._run(command, slot, attempt)
         except (OSError, Occupied) as error:
-            if attempt:
-                attempt.discard()
-            return Finished("infra", None, 0.0, (), str(error), NoOutputs())
-        except BaseException:
-            if attempt:
-                attempt.discard()
-            raise
+            return not_run(error)
 
     @contextmanager
     def converse(self, command: Command, slot: Slot) -> Iterator[ContainerDialogue]:
         """Start a command and talk to it; leaving the context kills it."""
-        image = self._ready()
+        image = self._premises.image()
         try:
             attempt = Attempt.claim(self._base, "", command.limits.output_bytes)
         except OSError as error:
@@ -148,7 +118,7 @@ class DockerRunner:
     def _dialogue(self, job: Job, command: Command) -> Iterator[ContainerDialogue]:
         if job.cancelled:
             raise DialogueEnded("infra")
-        with _our_disk_is_infra(), self._engine_faults():
+        with _our_disk_is_infra(), self._premises.refusals():
             job.start(self._parcel(command))
         if job.cancelled:
             raise DialogueEnded("infra")
@@ -180,29 +150,24 @@ class DockerRunner:
             late, spared = self._reap_once(scored)
             gone |= late
             self._reaped = frozenset(scored)
-        for path in self._cache_folder().glob("*.tar*"):
-            if time.time() - path.stat().st_mtime > CACHE_SECONDS:
-                path.unlink(missing_ok=True)
+        self._premises.forget_caches()
         return len(gone - spared)
 
     def _reap_once(self, scored: Collection[str]) -> tuple[set[str], set[str]]:
         try:
-            gone, spared = reaper.reap(self._engine.api, self._identity(), self._base, scored)
+            gone, spared = reaper.reap(self._engine.api, self._premises.clone(), self._base, scored)
         except faults() as error:
             raise self._engine.explain(error) from error
         return gone | set(attempts.reap(self._base, scored)), spared
 
     def clean(self) -> int:
         """Remove cached data volumes and compile caches; how many. Nothing may run."""
-        self._volumes().forget()
+        self._premises.data().forget()
         try:
-            count = reaper.clean(self._engine.api, self._identity())
+            count = reaper.clean(self._engine.api, self._premises.clone())
         except faults() as error:
             raise self._engine.explain(error) from error
-        for path in self._cache_folder().glob("*.tar"):
-            path.unlink(missing_ok=True)
-            count += 1
-        return count
+        return count + self._premises.forget_caches(older_than=0.0)
 
     def close(self) -> None:
         """Wait until everything that ended is removed, give up the connection."""
@@ -215,15 +180,29 @@ class DockerRunner:
 
     # --- parts of a run --------------------------------------------------------------------------
 
+    def _run(self, command: Command, slot: Slot, attempt: Attempt) -> Finished:
+        image = self._premises.image()
+        job, ended = self._adopted(command, attempt) if command.key else (None, None)
+        if job is None or ended is None:
+            job, ended = self._fresh(command, slot, attempt, image)
+        try:
+            finished = self._taken(job, ended, command, image, attempt)
+            if finished.cause != "infra":
+                job.lost = False  # all that was wanted of it is here
+            self._shelf.keep(command, attempt, finished)  # before the containers go
+        finally:
+            self._dismiss(job, command)
+        return finished
+
     def _adopted(self, command: Command, attempt: Attempt) -> tuple[Job | None, Ended | None]:
         """What a dead owner left running, or run, under the same key."""
-        with self._engine_faults():
-            stem = reaper.adoptable(self._engine.api, self._identity(), attempt.name)
+        with self._premises.refusals():
+            stem = reaper.adoptable(self._engine.api, self._premises.clone(), attempt.name)
             if stem is None:
-                reaper.remove(self._engine.api, self._identity(), attempt.name)
+                reaper.remove(self._engine.api, self._premises.clone(), attempt.name)
                 return None, None
-        job = Job(self._engine, stem, kept=True, sharing=self._shares())
-        with self._registered(job), self._engine_faults():
+        job = Job(self._engine, stem, kept=True, sharing=self._premises.shares())
+        with self._registered(job), self._premises.refusals():
             attempt.empty()
             ended = job.adopt(command.limits)
             if ended is None:
@@ -239,7 +218,7 @@ class DockerRunner:
             with self._registered(job):
                 if job.cancelled:
                     return job, infra("cancelled")
-                with self._engine_faults():
+                with self._premises.refusals():
                     job.start(self._parcel(command))
                 return job, job.follow(command.limits)
         except BaseException:
@@ -256,12 +235,12 @@ class DockerRunner:
         talk: bool,
     ) -> Job:
         """Containers and volume of a command, nothing of it started but the keeper."""
-        stem, sharing = birth.stem(command.label), self._shares() and not talk
+        stem, sharing = birth.stem(command.label), self._premises.shares() and not talk
         job = Job(self._engine, stem, kept=not talk, sharing=sharing)
-        fill = self._labels(attempt.name, "fill")
+        fill = self._premises.labels(attempt.name, "fill")
         try:
-            with self._engine_faults():
-                data = [self._volumes().of(one, image, fill) for one in command.data.values()]
+            with self._premises.refusals():
+                data = [self._premises.data().of(one, image, fill) for one in command.data.values()]
                 birth.create(
                     job,
                     command,
@@ -269,8 +248,8 @@ class DockerRunner:
                     image,
                     self._parcel(command),
                     data,
-                    lambda role: self._labels(attempt.name, role),
-                    runtime=self._runtime,
+                    lambda role: self._premises.labels(attempt.name, role),
+                    runtime=self._premises.runtime,
                     podman=self._engine.podman,
                 )
         except BaseException:
@@ -286,12 +265,12 @@ class DockerRunner:
             if ended.cause != "infra":
                 harvest.collect(self._engine, image, job, command, attempt.folder / "out")
             if command.cache and command.fills_cache and ended.exit_code == 0:
-                target = self._cache(command.cache)
+                target = self._premises.cache(command.cache)
                 folder = f"{container.OUT}/.cache"
                 harvest.fetch_folder(self._engine.api, job.keeper, folder, CACHE_BYTES, target)
         except faults() as error:
             job.lost = True  # it was paid for: the next try may fetch it
-            ours = _is_our_disk(error)
+            ours = is_our_disk(error)
             ended = infra(str(error) if ours else self._engine.explain(error).message)
         return Finished(
             ended.cause,
@@ -303,67 +282,10 @@ class DockerRunner:
         )
 
     def _parcel(self, command: Command) -> parcel.Parcel:
-        cache = self._cache(command.cache) if command.cache else None
+        cache = self._premises.cache(command.cache) if command.cache else None
         return parcel.pack(command, cache if cache and cache.exists() else None)
 
-    # --- what is asked once --------------------------------------------------------------------
-
-    def _ready(self) -> container.Image:
-        with self._asking:
-            if self._image is None:
-                self._image = container.Image.of(self._engine.image(self._name))
-                self._check_runtime()
-            return self._image
-
-    def _check_runtime(self) -> None:
-        known = self._engine.info().get("Runtimes") or {}
-        if self._runtime and known and self._runtime not in known:
-            raise DarwinError(
-                f"the engine at {self._engine.address} has no runtime {self._runtime!r}",
-                hint=f"it has {', '.join(sorted(known))}: set one of them as `runtime` under "
-                "[sandbox], or register yours in the engine's configuration",
-            )
-
-    def _runtime_name(self) -> str:
-        return self._runtime or str(self._engine.info().get("DefaultRuntime") or "")
-
-    def _shares(self) -> bool:
-        return self._runtime_name() in container.SHARING
-
-    def _identity(self) -> str:
-        with self._asking:
-            if not self._clone:
-                self._clone = leftovers.clone_id(self._base)
-            return self._clone
-
-    def _labels(self, attempt: str, role: str) -> dict[str, str]:
-        return {
-            container.CLONE: self._identity(),
-            container.ATTEMPT: attempt,
-            container.ROLE: role,
-        }
-
-    def _volumes(self) -> DataVolumes:
-        with self._asking:
-            if self._data is None:
-                folder = self._base / "volumes"
-                self._data = DataVolumes(self._engine, folder, self._identity())
-            return self._data
-
-    def _cache_folder(self) -> Path:
-        return self._base / "caches"
-
-    def _cache(self, name: str) -> Path:
-        return self._cache_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.tar"
-
     # --- bookkeeping -----------------------------------------------------------------------------
-
-    def _claim(self, command: Command) -> Attempt:
-        """The attempt of that key, where it is still ours or nobody's; raises Occupied."""
-        kept = self._kept.pop(command.key, None)
-        if kept and kept.lock >= 0:
-            return kept
-        return Attempt.claim(self._base, command.key, command.limits.output_bytes)
 
     @contextmanager
     def _registered(self, job: Job) -> Iterator[None]:
@@ -375,7 +297,7 @@ class DockerRunner:
 
     def _dismiss(self, job: Job, command: Command) -> None:
         """Its containers may go; those that a lost engine may still hold are adopted later."""
-        if command.key and job.lost and not job.cancelled and not self._kept.get(command.key):
+        if command.key and job.lost and not job.cancelled:
             job.let_go()
         else:
             self._removals.add(job.remove)
@@ -389,16 +311,6 @@ class DockerRunner:
         with self._guard:
             self._running.discard(job)
 
-    @contextmanager
-    def _engine_faults(self) -> Iterator[None]:
-        """Before a command runs: what the engine refuses is for the person to mend."""
-        try:
-            yield
-        except faults() as error:
-            if _is_our_disk(error):
-                raise
-            raise self._engine.explain(error) from error
-
 
 @contextmanager
 def _our_disk_is_infra() -> Iterator[None]:
@@ -406,8 +318,3 @@ def _our_disk_is_infra() -> Iterator[None]:
         yield
     except OSError as error:
         raise DialogueEnded("infra") from error
-
-
-def _is_our_disk(error: Exception) -> bool:
-    # the SDK's own exceptions and broken connections are other subclasses of OSError
-    return type(error) in (OSError, FileNotFoundError, PermissionError)

@@ -28,7 +28,7 @@ from darwin_git.sandbox.dialogue import ProcessDialogue, close
 from darwin_git.sandbox.family import MARKER, Family
 from darwin_git.sandbox.log import Lines, Tail
 from darwin_git.sandbox.machine import this_machine
-from darwin_git.sandbox.output import NoOutputs
+from darwin_git.sandbox.shelf import Shelf, not_run
 from darwin_git.sandbox.watch import Cause, Watch
 
 WALL = Path(__file__).with_name("wall.py")
@@ -58,7 +58,7 @@ class ProcessRunner:
         self._base = base
         self._allow = allow_unsandboxed
         self._running: set[Family] = set()
-        self._kept: dict[str, Attempt] = {}
+        self._shelf = Shelf(base)
         self._caches = Caches(base)
         self._guard = threading.Lock()
         self._cancelled = False
@@ -75,31 +75,20 @@ class ProcessRunner:
     def run(self, command: Command, slot: Slot) -> Finished:
         """Run to the end or to the deadline; a kept result of the same key is taken instead."""
         self._check(command)
-        attempt = None
         try:
-            attempt = self._claim(command)
-            if kept := attempt.finished():
-                self._kept[command.key] = attempt
-                return kept
-            attempt.build(command)
-            if command.cache:
-                self._caches.lend(command.cache, attempt.folder / "cache")
-            finished = self._run(command, slot, attempt)
-            if command.fills_cache and finished.exit_code == 0:
-                self._caches.take(command.cache, attempt.folder / "cache")
-            if command.key and finished.cause == "exit" and finished.exit_code == 0:
-                with contextlib.suppress(OSError):  # it was paid for: it is scored, if not kept
-                    attempt.save(finished)
-                self._kept[command.key] = attempt
-            return finished
+            with self._shelf.attempt(command) as attempt:
+                if known := self._shelf.known(command, attempt):
+                    return known
+                attempt.build(command)
+                if command.cache:
+                    self._caches.lend(command.cache, attempt.folder / "cache")
+                finished = self._run(command, slot, attempt)
+                if command.fills_cache and finished.exit_code == 0:
+                    self._caches.take(command.cache, attempt.folder / "cache")
+                self._shelf.keep(command, attempt, finished)
+                return finished
         except (OSError, Occupied, NotStarted) as error:
-            if attempt:
-                attempt.discard()
-            return Finished("infra", None, 0.0, (), str(error), NoOutputs())
-        except BaseException:
-            if attempt:
-                attempt.discard()
-            raise
+            return not_run(error)
 
     @contextmanager
     def converse(self, command: Command, slot: Slot) -> Iterator["ProcessDialogue"]:
@@ -140,13 +129,6 @@ class ProcessRunner:
 
     def close(self) -> None:
         """Nothing to do: each command removes what it made."""
-
-    def _claim(self, command: Command) -> Attempt:
-        """The attempt of that key, where it is still ours or nobody's; raises Occupied."""
-        kept = self._kept.pop(command.key, None)
-        if kept and kept.lock >= 0:
-            return kept
-        return Attempt.claim(self._base, command.key, command.limits.output_bytes)
 
     def _check(self, command: Command) -> None:
         if not command.trusted and not self._allow:

@@ -274,3 +274,16 @@ def test_a_dialogue_whose_engine_dies(
         threading.Timer(0.5, second_engine.kill).start()
         dialogue.receive(1)
     assert ended.value.cause == "infra"
+
+
+def test_what_an_engine_makes_for_a_dead_tool_after_the_reap_goes_at_close(
+    base: Path, engine_image: str, engine_client: Any
+) -> None:
+    runner = DockerRunner(base, engine_image)
+    labels = {CLONE: clone_id(base), "darwin-git.role": "job", "darwin-git.attempt": "x-dead"}
+    engine_client.containers.create(engine_image, ["true"], labels=labels)
+    assert runner.reap() == 1
+    engine_client.containers.create(engine_image, ["true"], labels=labels)
+    assert left_over(engine_client, base)
+    runner.close()
+    assert not left_over(engine_client, base)

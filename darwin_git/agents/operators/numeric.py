@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from darwin_git.domain.families import Family
+
 from .genome import Genome, GenomeView, literal
-from .operator import Family, Operator
+from .operator import Operator
 from .source import Edit, NotApplicable
 
 FACTORS = (0.37, 0.5, 0.67, 1.5, 2.0, 2.7)

@@ -6,20 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from darwin_git.domain.families import Family
+
 from .genome import Genome, GenomeView
 from .source import Edit, NotApplicable, splice
 
-Family = Literal[
-    "model",
-    "init",
-    "optimizer",
-    "schedule",
-    "data",
-    "batch",
-    "regularisation",
-    "compute",
-    "constants",
-]
 Transform = Callable[[Genome], Sequence[Edit]]
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
