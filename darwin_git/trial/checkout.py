@@ -1,12 +1,11 @@
 """A variant's files, and the rules that are checked before any of them runs."""
 
 import ast
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from threading import Lock
 
 from darwin_git.domain.measurement import Measurement
+from darwin_git.domain.syntax import parse
 from darwin_git.ports import File
 
 Read = Callable[[str], Mapping[str, File]]
@@ -19,8 +18,6 @@ MAX_BYTES = 32 << 20
 MAX_PATH_BYTES = 1024
 MAX_FOLDERS = 10_000
 """Else a container cannot take the tree in, which would look like a fault of its engine."""
-
-_ONE_AT_A_TIME = Lock()
 
 
 class Broken(Exception):
@@ -65,12 +62,7 @@ def check_size(files: Mapping[str, File]) -> None:
 
 def _parse(path: str, content: bytes) -> ast.Module:
     try:
-        # catch_warnings is global state; warnings about strange escapes are the genome's own matter
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content, path)
-            compile(tree, path, "exec", dont_inherit=True)
-            return tree
+        return parse(content, path)
     except SyntaxError as error:
         line = (error.text or "").strip()[:200]
         raise Broken("syntax", f"{path}:{error.lineno}: {error.msg}: {line}") from None

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from darwin_git.domain.syntax import parse
 from darwin_git.errors import DarwinError
 
 MINIMUM = 400_000
@@ -68,7 +69,7 @@ def _docstrings() -> str:
     found: list[str] = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         try:
-            tree = ast.parse(path.read_bytes())
+            tree = parse(path.read_bytes())
         except (SyntaxError, ValueError, OSError):
             continue
         for node in ast.walk(tree):

@@ -7,10 +7,11 @@ behind the value says more: ``one of: a, b, c`` lists all choices, ``from 1 to 9
 
 import ast
 import re
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from darwin_git.domain.syntax import parse
 
 from .genome import Genome
 from .operator import Operator
@@ -133,9 +134,7 @@ def _constants(path: str, text: str) -> Iterator[Constant]:
 
 def _python(path: str, text: str) -> Iterator[Constant]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
+        tree = parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     lines = text.encode().splitlines(keepends=True)

@@ -1,12 +1,12 @@
 """What an operator is, and how one is applied: pure functions from text to text."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from darwin_git.domain.families import Family
+from darwin_git.domain.syntax import parse
 
 from .genome import Genome, GenomeView
 from .source import Edit, NotApplicable, splice
@@ -83,10 +83,8 @@ def _already_there(text: str, edits: Sequence[Edit], path: str) -> bool:
 def _compiles(path: str, text: str) -> bool:
     if not path.endswith(".py"):
         return True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            compile(text, "<genome>", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError):
-            return False
+    try:
+        parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
     return True
