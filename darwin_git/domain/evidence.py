@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from darwin_git.domain.message import one_line
 from darwin_git.domain.metric import PERPLEXITY, Metric
 from darwin_git.domain.trial import (
     Allowance,
@@ -19,6 +20,8 @@ from darwin_git.domain.trial import (
 
 LOG_KEPT = 2000
 """Characters of a failed training's text that a note keeps."""
+SCREEN_LOG_KEPT = 4096
+"""Of a failed screen's: a mutator mends from it, and after a kill from the note."""
 
 
 def replicate_fields(replicate: Replicate, factor: float) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def screen_fields(screened: Screened) -> dict[str, Any]:
     extra = {
         "reason": screened.reason,
         "failure": screened.failure,
-        "log": screened.log[-LOG_KEPT:],
+        "log": screened.log[-SCREEN_LOG_KEPT:],
     }
     return fields | {key: value for key, value in extra.items() if value}
 
@@ -125,10 +128,11 @@ def summary_note(records: Sequence[Mapping[str, Any]]) -> str:
     if good:
         lines.append(_measured_words(good, metric))
     bad = [r for r in measured if r.verdict is not Verdict.OK]
-    lines += [f"{r.verdict} under seed {r.seed}: {r.reason}"[:100] for r in bad[:1]]
+    lines += [one_line(f"{r.verdict} under seed {r.seed}: {r.reason}", 100) for r in bad[:1]]
     for record in records:
         if record["kind"] == "screen" and record["verdict"] != Verdict.OK:
-            lines.append(f"screen: {record['verdict']}: {record.get('reason', '')}"[:100])
+            said = f"screen: {record['verdict']}: {record.get('reason', '')}"
+            lines.append(one_line(said, 100))
         elif record["kind"] == "verdict":
             gain = record.get("gain")
             text = "" if gain is None else f", {metric.change_words(gain)} to its parent"

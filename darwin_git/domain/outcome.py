@@ -30,6 +30,11 @@ class Trial:
         planned: its place in the plan.
         commit: the variant's tip; empty where nothing was committed.
         idea, subject: the mutation's short name and its title.
+        failures: classes of what was repaired, in order.
+        mended: what the last failure said that was repaired, in one line.
+        repair: the title of the last repair.
+        lessons: ids of the lessons that its mutator was shown.
+        change: domain.change.change_id of a mutation, empty for a merge.
         effects: loss(parent, seed) - loss(child, seed) in nats per token, by seed.
         gain: mean effect; None where nothing could be compared.
         sd: standard error of the gain, nats per token.
@@ -48,6 +53,11 @@ class Trial:
     reason: str = ""
     failure: str = ""
     repairs: int = 0
+    failures: tuple[str, ...] = ()
+    mended: str = ""
+    repair: str = ""
+    lessons: tuple[str, ...] = ()
+    change: str = ""
     effects: Mapping[int, float] | None = None
     gain: float | None = None
     sd: float = 0.0
@@ -77,6 +87,10 @@ class Trial:
             "reason": self.reason,
             "failure": self.failure,
             "repairs": self.repairs,
+            "failures": list(self.failures),
+            "mended": self.mended,
+            "lessons": list(self.lessons),
+            "change": self.change,
             "decision": str(decision),
             "effects": {str(seed): x for seed, x in (self.effects or {}).items()},
             "gain": self.gain,

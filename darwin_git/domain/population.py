@@ -8,11 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from darwin_git.domain.account import Spend
+
 SCHEMA = "darwin-git/summary/1"
 OUTCOMES_KEPT = 8
 """Outcomes kept for each idea: the state must stay small at 10 000 variants."""
 IDEAS_KEPT = 512
 """Ideas whose outcomes are kept, the latest: a language model names new ones for ever."""
+
+CHANGES_KEPT = 4096
+"""Changes known again when they are proposed once more, the latest."""
 
 Event = Mapping[str, Any]
 
@@ -77,6 +82,23 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Mutations:
+    """How often a mutation worked at first, and how often it was mended.
+
+    Attributes:
+        made: mutations that were committed.
+        failed: those whose first screen failed.
+        repaired: those of them that a repair brought through the screen.
+        classes: of the first failures.
+    """
+
+    made: int = 0
+    failed: int = 0
+    repaired: int = 0
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class State:
     """Everything a next generation needs, bounded in size.
 
@@ -94,6 +116,8 @@ class State:
         fresh: how many fresh seeds were used up.
         history: (generation, best gain, mean gain of the tips) in nats per token.
         deferred: variants to archive later, since somebody has them checked out.
+        models: what models took, of all closed generations.
+        changes: (variant, what became of it) by the change's id.
     """
 
     island: str
@@ -112,6 +136,9 @@ class State:
     history: tuple[tuple[int, float, float], ...] = ()
     deferred: tuple[str, ...] = ()
     totals: Totals = Totals()
+    mutations: Mutations = Mutations()
+    models: Spend = field(default_factory=Spend)
+    changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def best(self) -> str:
@@ -189,7 +216,48 @@ def _trial(state: State, event: Event) -> State:
         verdicts=_count(state.totals.verdicts, event["verdict"]),
         decisions=_count(state.totals.decisions, event["decision"]),
     )
-    return replace(state, agents=agents, outcomes=outcomes, parked=parked, totals=totals)
+    return replace(
+        state,
+        agents=agents,
+        outcomes=outcomes,
+        parked=parked,
+        totals=totals,
+        mutations=_mutated(state.mutations, event),
+        changes=_changed(state.changes, event),
+    )
+
+
+def _mutated(sofar: Mutations, event: Event) -> Mutations:
+    """One more mutation, where the trial was one and reached its screen."""
+    if event["how"] != "mutate" or not event["commit"] or event["verdict"] in NEVER_SCREENED:
+        return sofar
+    classes = [*event.get("failures", ())]
+    passed = event["verdict"] in ("ok", "stopped") or event.get("trainings", 0) > 0
+    if not passed:
+        classes.append(event["failure"] or event["verdict"])
+    if not classes:
+        return replace(sofar, made=sofar.made + 1)
+    return Mutations(
+        made=sofar.made + 1,
+        failed=sofar.failed + 1,
+        repaired=sofar.repaired + passed,
+        classes=_count(sofar.classes, classes[0]),
+    )
+
+
+def _changed(sofar: Mapping[str, tuple[str, str]], event: Event) -> Mapping[str, tuple[str, str]]:
+    """What became of a change, so that it is known again on a relative."""
+    change = event.get("change")
+    if not change or event["verdict"] in NEVER_SCREENED:
+        return sofar
+    if event["gain"] is None:
+        became = f"failed ({event['failure'] or event['verdict']})"
+    else:
+        became = f"was decided {event['decision']}, with a gain of {event['gain']:+.4f}"
+    changes = {**sofar, change: (event["variant"], became)}
+    if len(changes) > CHANGES_KEPT:
+        del changes[next(iter(changes))]
+    return changes
 
 
 def _tip(state: State, event: Event) -> State:
@@ -250,6 +318,7 @@ def _generation(state: State, event: Event) -> State:
         agents=agents,
         history=(*state.history, point),
         totals=_spent(state.totals, event),
+        models=_models(state.models, event),
     )
 
 
@@ -265,12 +334,20 @@ _HANDLERS = {
 }
 
 
+NEVER_SCREENED = frozenset({"infra", "duplicate"})
+
+
 def _spent(totals: Totals, event: Event) -> Totals:
     return replace(
         totals,
         trainings=totals.trainings + event["trainings"],
         train_seconds=round(totals.train_seconds + event["seconds"], 3),
     )
+
+
+def _models(sofar: Spend, event: Event) -> Spend:
+    """With what the generation's models took; ledgers without models say nothing."""
+    return sofar.and_(Spend(**event["models"])) if event.get("models") else sofar
 
 
 def _count(counts: Mapping[str, int], key: str) -> dict[str, int]:
@@ -286,6 +363,8 @@ def to_json(state: State) -> dict[str, Any]:
         "parked": {name: one.__dict__ for name, one in state.parked.items()},
         "champion": state.champion.__dict__,
         "totals": state.totals.__dict__,
+        "mutations": state.mutations.__dict__,
+        "models": state.models.__dict__,
     }
 
 
@@ -296,6 +375,11 @@ def from_json(data: Mapping[str, Any]) -> State:
     values["parked"] = {k: Parked(**v) for k, v in values["parked"].items()}
     values["champion"] = Champion(**_tuples(values["champion"]))
     values["totals"] = Totals(**values["totals"])
+    values["mutations"] = Mutations(**values.get("mutations", {}))
+    values["models"] = Spend(**values.get("models", {}))
+    values["changes"] = {
+        change: (variant, became) for change, (variant, became) in values.get("changes", {}).items()
+    }
     values["outcomes"] = {
         idea: tuple((change, sd) for change, sd in seen)
         for idea, seen in values["outcomes"].items()
