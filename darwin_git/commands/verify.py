@@ -33,6 +33,8 @@ def verify(
     else:
         faults += _records(repository, checked)
         faults += _events(history, state, checked)
+        faults += _lessons(repository, checked)
+        faults += _exchanges(repository, checked)
         for agent in sorted(state.agents):
             tip = history.resolve(names.agent_ref(agent))
             if tip != state.agents[agent].tip:
@@ -63,6 +65,24 @@ def _events(history: GitHistory, state: State, checked: dict[str, int]) -> Itera
     rebuilt = fold(events)
     if rebuilt is None or _plain(rebuilt) != _plain(state):
         yield "summary.json is not what the population's events come to"
+
+
+def _lessons(repository: Repository, checked: dict[str, int]) -> Iterator[str]:
+    """The lessons are what memory's events fold to."""
+    events = repository.memory.scan().records
+    if events:
+        checked["memory events"] = len(events)
+    if repository.memory.altered():
+        yield "lessons.json is not what its events fold to"
+
+
+def _exchanges(repository: Repository, checked: dict[str, int]) -> Iterator[str]:
+    """Every file of the exchanges is one, and its digest is its question's."""
+    found, corrupt = repository.exchanges.scan()
+    if found or corrupt:
+        checked["exchanges"] = len(found) + len(corrupt)
+    for path in corrupt:
+        yield f"{path} of {names.EXCHANGE} is no exchange, or was altered"
 
 
 def _plain(state: State) -> Any:

@@ -2,20 +2,24 @@
 
 import contextlib
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from darwin_git.config import FILE_NAME
 from darwin_git.domain import names
 from darwin_git.domain.evidence import summary_note
+from darwin_git.domain.exchange import Exchange
+from darwin_git.domain.lessons import Lesson, MemoryEvent
+from darwin_git.domain.message import one_line
 from darwin_git.domain.planning import Plan
 from darwin_git.domain.population import State, from_json, to_json
 from darwin_git.domain.records import Record, canonical_json, make_record
+from darwin_git.errors import DarwinError
 from darwin_git.ports import File, Measured, Merged, Move
+from darwin_git.ports.history import Conflict
 from darwin_git.store import ledger
+from darwin_git.store.clone import Clone
+from darwin_git.store.merge import Merge
 from darwin_git.store.repository import Repository
 from darwin_git.store.trees import Entry, tree_id
 from darwin_git.store.updateref import RefUpdate
@@ -29,16 +33,23 @@ MAX_TEXT = 1 << 20
 
 
 class GitHistory:
-    """A repository as a generation sees it. Only the main thread uses it."""
+    """A repository as a generation sees it. Only the main thread uses it.
+
+    Attributes:
+        settings: darwin.toml as this command read it; plans and transitions keep a copy in the
+            ledger, so that a recorded run says how it was configured.
+        held: what somebody had checked out when a replayed run was recorded, with the place.
+    """
 
     def __init__(self, repository: Repository) -> None:
+        self.settings: bytes | None = None
+        self.held: Mapping[str, str] = {}
         self._repository = repository
-        self._folder = repository.git.common_dir / "darwin"
+        self._clone = Clone(repository.git.private_dir)
         repository.notes.summarise = summary_note
         self._seq = 0
         self._tips: dict[int, dict[str, str]] = {}
         self._island = ""
-        self._made: set[str] | None = None
         self._trees: dict[str, str] | None = None
         self._files: dict[str, dict[str, str]] = {}
         self._measured: dict[str, str] = {}
@@ -50,12 +61,13 @@ class GitHistory:
     def island(self) -> str:
         """This clone's population: the ledger's word, else a name made once for the clone."""
         if not self._island:
-            state, path = self.state(), self._folder / "island"
-            if state is None and not path.exists():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                _replace_file(path, secrets.token_hex(4))
-            self._island = state.island if state else path.read_text().strip()
+            state = self.state()
+            self._island = state.island if state else self._clone.island()
         return self._island
+
+    def adopt_island(self, island: str) -> None:
+        """Be another clone's population: a replay is the run that it repeats."""
+        self._clone.adopt_island(island)
 
     # --- the population ---
 
@@ -73,7 +85,12 @@ class GitHistory:
         """See History.write_plan."""
         text = json.dumps(plan.to_json(), indent=1, sort_keys=True) + "\n"
         path = ledger.plan_path(plan.generation)
-        self._repository.ledger.write({path: text.encode()}, f"Plan generation {plan.generation}")
+        files = {path: text.encode(), **self._kept_settings()}
+        self._repository.ledger.write(files, f"Plan generation {plan.generation}")
+
+    def _kept_settings(self) -> dict[str, bytes]:
+        known = self.settings is None or self._repository.ledger.read(FILE_NAME) == self.settings
+        return {} if known or self.settings is None else {FILE_NAME: self.settings}
 
     def events(self, generation: int) -> list[dict[str, Any]]:
         """The events of one generation, in order."""
@@ -88,8 +105,11 @@ class GitHistory:
         state: State,
         files: Mapping[str, bytes],
         subject: str,
+        memory: Sequence[MemoryEvent] = (),
     ) -> None:
         """See History.settle."""
+        for move in moves:
+            self._refuse_unrecorded(move.new, subject)
         path = ledger.population_path(generation)
         lines = [canonical_json(event) for event in events]
         self._tips.clear()
@@ -99,10 +119,32 @@ class GitHistory:
             {
                 path: self._repository.ledger.appended(path, lines),
                 ledger.SUMMARY: summary.encode(),
+                **self._kept_settings(),
+                **self._repository.memory.written(generation, memory),
                 **files,
             },
             subject,
         )
+
+    def memory(self) -> Sequence[MemoryEvent]:
+        """See History.memory. A line that cannot be read is left out."""
+        return self._repository.memory.scan().records
+
+    def lessons(self) -> Mapping[str, Lesson]:
+        """See History.lessons."""
+        return self._repository.memory.lessons()
+
+    # --- exchanges ---
+
+    def exchanges(self, prefix: str) -> Sequence[Exchange]:
+        """See History.exchanges."""
+        return self._repository.exchanges.read(prefix)
+
+    def publish(self, exchange: Exchange) -> str:
+        """See History.publish."""
+        stamps = self._repository.stamps
+        kept = exchange if stamps is None else stamps.asked(exchange)
+        return self._repository.exchanges.publish(kept)
 
     # --- trees and commits ---
 
@@ -175,6 +217,7 @@ class GitHistory:
         """See History.grow."""
         ref = names.VariantName.parse(variant).ref
         oid = self._repository.commit(tree, parents, message, author)
+        self._refuse_unrecorded(oid, variant)
         if trusted:
             self.trust(oid)
         old = self.tip(variant) and self.resolve(ref)
@@ -186,22 +229,50 @@ class GitHistory:
 
     def merge(self, ours: str, theirs: str) -> Merged:
         """See History.merge."""
-        merge = self._repository.merge(ours, theirs)
-        return Merged(merge.tree, tuple(sorted({c.path for c in merge.conflicts})))
+        return self._merged(self._repository.merge(ours, theirs))
 
     def replay(self, change: str, base: str, onto: str) -> Merged:
         """See History.replay."""
-        merge = self._repository.replay(change, base, onto)
-        return Merged(merge.tree, tuple(sorted({c.path for c in merge.conflicts})))
+        return self._merged(self._repository.replay(change, base, onto))
+
+    def _refuse_unrecorded(self, commit: str | None, what: str) -> None:
+        """In a replay: whatever a reference is to name was there in the recorded run."""
+        stamps = self._repository.stamps
+        if stamps is not None and commit is not None and commit not in stamps:
+            subject = one_line(self._repository.commit_info(commit).subject)
+            raise DarwinError(
+                f"the replay left the recording at {what}: nobody made “{subject}” there",
+                hint="another version of darwin-git, or another darwin.toml, made the recording",
+            )
+
+    def _merged(self, merge: Merge) -> Merged:
+        conflicts = (
+            Conflict(c.path, *map(_text, (c.ours, c.base, c.theirs, c.marked)))
+            for c in merge.conflicts
+        )
+        return Merged(merge.tree, tuple(conflicts), merge.marked)
+
+    def mend(self, merged: Merged, files: Mapping[str, str]) -> str:
+        """See History.mend."""
+        left = {conflict.path for conflict in merged.conflicts} - files.keys()
+        if left:
+            raise ValueError(f"a conflict is left in {min(left)}")
+        return self._repository.splice(
+            merged.marked, {path: text.encode() for path, text in files.items()}
+        )
 
     def twin(self, commit: str) -> str | None:
         """See History.twin."""
+        found = self.holder(self.full_tree(commit))
+        return found if found != commit else None
+
+    def holder(self, tree: str) -> str | None:
+        """See History.holder."""
         if self._trees is None:
             self._trees = self._repository.trees_of_refs(
                 names.VARIANTS, names.ARCHIVE, names.AGENTS, names.CHAMPION
             )
-        found = self._trees.get(self.full_tree(commit))
-        return found if found != commit else None
+        return self._trees.get(tree)
 
     # --- references ---
 
@@ -222,7 +293,8 @@ class GitHistory:
 
     def occupied(self) -> Mapping[str, str]:
         """See History.occupied."""
-        return {ref: str(path) for ref, path in self._repository.checked_out().items()}
+        here = {ref: str(path) for ref, path in self._repository.checked_out().items()}
+        return {**self.held, **here}
 
     # --- records ---
 
@@ -234,33 +306,21 @@ class GitHistory:
 
     def record(self, *measured: Measured) -> None:
         """See History.record."""
-        made = []
-        for one in measured:
-            self._seq = self._seq + 1 if self._seq else self._session() * SESSION + 1
-            record = make_record(
-                one.kind,
-                self.island,
-                one.generation,
-                self._seq,
-                one.subject.commit,
-                one.subject.tree,
-                one.identity,
-                **one.fields,
-            )
-            made.append(record)
+        made = [self._made_record(one) for one in measured]
         self._repository.notes.append_many(made)
         for record in made:
             if record["commit"] in self._records:
                 self._records[record["commit"]].append(record)
 
-    def _session(self) -> int:
-        """Counts the commands that recorded something, so that `seq` orders their records."""
-        path = self._folder / "session"
-        known = path.read_text().strip() if path.exists() else "0"
-        number = int(known) + 1 if known.isdigit() else 1
-        self._folder.mkdir(parents=True, exist_ok=True)
-        _replace_file(path, str(number))
-        return number
+    def _made_record(self, one: Measured) -> Record:
+        self._seq = self._seq + 1 if self._seq else self._clone.session() * SESSION + 1
+        subject = one.subject
+        fixed = one.kind, self.island, one.generation
+        about = subject.commit, subject.tree, one.identity
+        record = make_record(*fixed, self._seq, *about, **one.fields)
+        stamps = self._repository.stamps
+        place = None if stamps is None else stamps.place(record)
+        return record if place is None else make_record(*fixed, place, *about, **one.fields)
 
     def fold(self) -> None:
         """See History.fold."""
@@ -272,33 +332,23 @@ class GitHistory:
 
     def trusted(self, commit: str) -> bool:
         """See Subject.trusted: a local file says so, never a trailer or a fetched ledger."""
-        if self._made is None:
-            path = self._folder / "made"
-            self._made = set(path.read_text().split()) if path.exists() else set()
-        return commit in self._made
+        return self._clone.made(commit)
 
     def trust(self, commit: str) -> None:
         """Remember that this clone's own catalogue (or its person, at the start) made a commit."""
-        if self.trusted(commit):
-            return
-        assert self._made is not None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "made").open("a") as file:
-            file.write(f"\n{commit}\n")  # a line that a full disk cut stays by itself
-        self._made.add(commit)
+        self._clone.remember_made(commit)
 
 
 def _texts(files: Mapping[str, File]) -> dict[str, str]:
     """Those that a mutator may see."""
-    texts = {}
-    for path, file in files.items():
-        if len(file.content) <= MAX_TEXT and b"\0" not in file.content:
-            with contextlib.suppress(UnicodeDecodeError):
-                texts[path] = file.content.decode("utf-8")
-    return texts
+    texts = {path: _text(file.content) for path, file in files.items()}
+    return {path: text for path, text in texts.items() if text is not None}
 
 
-def _replace_file(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text + "\n")
-    temporary.replace(path)
+def _text(content: bytes | None) -> str | None:
+    """A file that a mutator may see; None for what is none."""
+    if content is None or len(content) > MAX_TEXT or b"\0" in content:
+        return None
+    with contextlib.suppress(UnicodeDecodeError):
+        return content.decode("utf-8")
+    return None

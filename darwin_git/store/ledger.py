@@ -1,15 +1,16 @@
 """The ledger: JSON files on a branch of their own, each write one commit with compare-and-set."""
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from darwin_git.domain import names
 from darwin_git.store.catfile import CatFile
 from darwin_git.store.objects import Objects
-from darwin_git.store.trees import EMPTY_TREE, check_path, read_tree, splice
-from darwin_git.store.updateref import RefConflict, RefUpdate, UpdateRef
+from darwin_git.store.reffiles import Files, RefFiles
+from darwin_git.store.trees import EMPTY_TREE, splice
+from darwin_git.store.updateref import UpdateRef
 
 INTENT = "intent.json"
-_ATTEMPTS = 10
 
 
 def plan_path(generation: int) -> str:
@@ -27,7 +28,13 @@ def fitness_path(generation: int) -> str:
     return f"fitness/{generation:04d}.json"
 
 
-MEMORY = "memory.jsonl"
+def memory_path(generation: int) -> str:
+    """``memory/0003.jsonl``: what memory gained in one generation."""
+    return f"{MEMORY}{generation:04d}.jsonl"
+
+
+MEMORY = "memory/"
+LESSONS = "lessons.json"
 REQUESTS = "requests.jsonl"
 SUMMARY = "summary.json"
 
@@ -36,70 +43,50 @@ class Ledger:
     """Files on refs/heads/darwin/ledger. Reading never creates the branch."""
 
     def __init__(self, cat: CatFile, objects: Objects, update_ref: UpdateRef) -> None:
-        self._cat = cat
         self._objects = objects
-        self._update_ref = update_ref
+        self._files = RefFiles(cat, objects, update_ref, names.LEDGER)
 
     @property
     def tip(self) -> str | None:
         """The ledger's commit, None before the first write."""
-        found = self._cat.info(names.LEDGER)
-        return found[0] if found else None
+        return self._files.tip
 
     def tree(self, commit: str | None) -> str:
         """A ledger commit's tree."""
-        return EMPTY_TREE if commit is None else self._cat.read(commit, "commit")[5:45].decode()
+        return self._files.tree(commit)
 
-    def read(self, path: str) -> bytes | None:
-        """A file's content, None if there is none."""
-        check_path(path)
-        found = self._cat.get(f"{names.LEDGER}:{path}")
-        return found.data if found and found.type == "blob" else None
+    def folder(self, prefix: str, commit: str | None, changes: Files = MappingProxyType({})) -> str:
+        """The tree of a folder like ``memory/``, also with some of its files changed."""
+        found = self._objects.tree(self.tree(commit)).get(prefix.rstrip("/"))
+        inner = {path.removeprefix(prefix): change for path, change in changes.items()}
+        return splice(self._objects, found.oid if found else EMPTY_TREE, inner)
 
-    def list(self, prefix: str = "") -> list[str]:
+    def read(self, path: str, commit: str | None = None) -> bytes | None:
+        """A file's content, None if there is none; of an older commit where one is given."""
+        return self._files.read(path, commit)
+
+    def list(self, prefix: str = "", commit: str | None = None) -> list[str]:
         """Paths that start with `prefix`, sorted."""
-        paths = read_tree(self._objects, self.tree(self.tip))
-        return sorted(path for path in paths if path.startswith(prefix))
+        return self._files.list(prefix, commit)
 
     def write(self, files: Mapping[str, bytes | None], message: str) -> str | None:
         """Write (None: delete) files in one commit; its id, the old tip if nothing changed.
 
         Somebody else's write in between is kept: ours is put on top of it.
         """
-        return self._retry(lambda _tip: files, message)
+        return self.write_on(lambda _tip: files, message)
 
-    def append_lines(self, path: str, lines: Iterable[bytes | str]) -> str | None:
-        """Append lines to a file, each with its newline, in one commit."""
-        whole = b"".join(_line(line) for line in lines)
-        return self._retry(lambda tip: {path: self._at(tip, path) + whole}, f"{path}: append")
+    def write_on(self, files: Callable[[str | None], Files], message: str) -> str | None:
+        """Write the files that follow from the tip: asked again where somebody else wrote."""
+        return self._files.write(files, message)
 
-    def appended(self, path: str, lines: Iterable[bytes | str]) -> bytes:
+    def appended(self, path: str, lines: Iterable[bytes | str], commit: str | None = None) -> bytes:
         """The file's content with lines appended, for a write together with other files."""
-        return self._at(self.tip, path) + b"".join(_line(line) for line in lines)
+        return self._at(commit or self.tip, path) + b"".join(_line(line) for line in lines)
 
     def _at(self, tip: str | None, path: str) -> bytes:
-        check_path(path)
-        found = self._cat.get(f"{tip}:{path}") if tip else None
-        content = found.data if found and found.type == "blob" else b""
+        content = (self._files.read(path, tip) if tip else None) or b""
         return content + b"\n" if content and not content.endswith(b"\n") else content
-
-    def _retry(
-        self, files: Callable[[str | None], Mapping[str, bytes | None]], message: str
-    ) -> str | None:
-        for attempt in range(_ATTEMPTS):
-            tip = self.tip
-            before = self.tree(tip)
-            tree = splice(self._objects, before, files(tip))
-            if tree == before:
-                return tip
-            commit = self._objects.commit(tree, [tip] if tip else [], message)
-            try:
-                self._update_ref.transact([RefUpdate(names.LEDGER, tip, commit)])
-                return commit
-            except RefConflict:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
 
 
 def _line(line: bytes | str) -> bytes:

@@ -5,24 +5,35 @@ around it, `merge-tree` obeys .gitattributes of the work tree, info/attributes a
 configuration, and starts the merge drivers they name: programs, and another result for each user.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from darwin_git.store.catfile import CatFile
 from darwin_git.store.git import Git, GitFailed, run_git
 from darwin_git.store.objects import Objects, require_commit
+from darwin_git.store.trees import EXECUTABLE, FILE, FOLDER
 
 _SYNTHETIC = b"darwin-git <darwin-git@darwin-git.invalid> 0 +0000"
 
 
+_FILES = (FILE, EXECUTABLE)
+_MARKER = re.compile(rb"^<{7} ", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Conflict:
-    """A path that both sides changed; contents, None where a side has no such file."""
+    """A path that both sides changed; contents, None where a side has no such file.
+
+    ``marked`` has git's conflict markers, the base's lines among them; None where git made none:
+    one side deleted the file, or it is no text.
+    """
 
     path: str
     ours: bytes | None
     base: bytes | None
     theirs: bytes | None
+    marked: bytes | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,9 @@ class Merger:
         args = [
             f"--git-dir={room}",
             *("-c", "core.attributesFile=/dev/null"),
+            # Whole ids: how long a short one is depends on what else the repository holds, and
+            # what a model is shown must not.
+            *("-c", "merge.conflictStyle=diff3", "-c", "core.abbrev=no"),
             *("merge-tree", "--write-tree", "-z", "--end-of-options", ours, theirs),
         ]
         done = run_git(args, cwd=room, env=env, check=False)
@@ -82,19 +96,41 @@ class Merger:
         tree, _, rest = done.stdout.partition(b"\0")
         if done.returncode == 0:
             return Merge(tree.decode(), (), tree.decode())
-        return Merge(None, self._conflicts(rest), tree.decode())
+        return Merge(None, self._conflicts(rest, tree.decode()), tree.decode())
 
-    def _conflicts(self, rest: bytes) -> tuple[Conflict, ...]:
+    def _conflicts(self, rest: bytes, marked: str) -> tuple[Conflict, ...]:
         stages: dict[str, dict[str, str]] = {}
         for row in rest.split(b"\0\0")[0].split(b"\0"):
             if row:
                 fields, _, path = row.partition(b"\t")
-                _, oid, stage = fields.decode().split(" ")
-                stages.setdefault(path.decode(errors="surrogateescape"), {})[stage] = oid
+                mode, oid, stage = fields.decode().split(" ")
+                found = stages.setdefault(path.decode(errors="surrogateescape"), {})
+                if mode in _FILES:
+                    found[stage] = oid
         return tuple(
-            Conflict(path, *(self._blob(found.get(stage)) for stage in ("2", "1", "3")))
+            Conflict(
+                path,
+                ours=self._blob(found.get("2")),
+                base=self._blob(found.get("1")),
+                theirs=self._blob(found.get("3")),
+                marked=self._marked(marked, path),
+            )
             for path, found in sorted(stages.items())
         )
+
+    def _marked(self, tree: str, path: str) -> bytes | None:
+        """A file of the marked tree, where there are markers in it."""
+        *folders, name = path.split("/")
+        for folder in folders:
+            below = self._objects.tree(tree).get(folder)
+            if below is None or below.mode != FOLDER:
+                return None
+            tree = below.oid
+        entry = self._objects.tree(tree).get(name)
+        if entry is None or entry.mode not in _FILES:
+            return None
+        content = self._objects.blob(entry.oid)
+        return content if _MARKER.search(content) else None
 
     def _blob(self, oid: str | None) -> bytes | None:
         return None if oid is None else self._objects.blob(oid)

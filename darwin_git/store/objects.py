@@ -113,16 +113,21 @@ class Objects:
         message: str,
         author: tuple[str, str] | None = None,
         when: int | None = None,
+        people: tuple[str, str] | None = None,
     ) -> str:
         """Store a commit; its id.
 
         The committer is the person who runs the tool. ``author`` is (name, email), None for the
         same person; ``when`` in seconds since 1970, None for now. GIT_AUTHOR_DATE and
-        GIT_COMMITTER_DATE win over ``when``, as in git.
+        GIT_COMMITTER_DATE win over ``when``, as in git. ``people``, (author, committer) as
+        `signature` writes them, takes the place of all that: a commit that was made before.
         """
-        committer = self.signature("COMMITTER", None, when)
+        made, kept = people or (
+            self.signature("AUTHOR", author, when),
+            self.signature("COMMITTER", None, when),
+        )
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
-        lines += [f"author {self.signature('AUTHOR', author, when)}", f"committer {committer}"]
+        lines += [f"author {made}", f"committer {kept}"]
         text = "\n".join(lines) + "\n\n" + clean_message(message)
         return self.write("commit", text.encode(errors="replace"))
 

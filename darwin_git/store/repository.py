@@ -14,12 +14,15 @@ from darwin_git.store import refusals, stale
 from darwin_git.store.catfile import CatFile
 from darwin_git.store.commits import CommitInfo, parse_commit
 from darwin_git.store.corpus import Corpus
+from darwin_git.store.exchange import Exchanges
 from darwin_git.store.git import Git
 from darwin_git.store.ledger import Ledger
 from darwin_git.store.lock import session_lock
+from darwin_git.store.memory import Memory
 from darwin_git.store.merge import Merge, Merger
 from darwin_git.store.notes import Notes
 from darwin_git.store.objects import Objects, require_commit
+from darwin_git.store.stamps import Stamps
 from darwin_git.store.transition import Intent, Transitions, checked_out
 from darwin_git.store.trees import Change, Entry, read_tree, splice
 from darwin_git.store.updateref import RefUpdate, UpdateRef
@@ -48,9 +51,12 @@ class Repository:
         objects: reading and writing blobs, trees, commits.
         notes: fitness records.
         ledger: plans, population, memory.
+        memory: the ledger's lessons.
+        exchanges: what models were asked and answered.
         corpus: the data of the run.
         work_tree: where darwin.toml is read, None inside ``.git``.
         redone: the interrupted transition that the current session finished, if there was one.
+        stamps: who made which commit when, in a replay of a recorded run.
     """
 
     def __init__(self, git: Git, work_tree: Path | None) -> None:
@@ -61,6 +67,8 @@ class Repository:
         self._update_ref = UpdateRef(git)
         self.notes = Notes(git, self.cat, self.objects, self._update_ref)
         self.ledger = Ledger(self.cat, self.objects, self._update_ref)
+        self.memory = Memory(self.ledger)
+        self.exchanges = Exchanges(self.cat, self.objects, self._update_ref)
         self.corpus = Corpus(git, self.cat, self.objects, self._update_ref)
         self._merger = Merger(git, self.cat, self.objects)
         self._transitions = Transitions(git, self.cat, self.objects, self.ledger, self._update_ref)
@@ -68,6 +76,7 @@ class Repository:
         self._infos: dict[str, CommitInfo] = {}
         self._listings: dict[str, dict[str, Entry]] = {}
         self.redone: Intent | None = None
+        self.stamps: Stamps | None = None
 
     # --- opening ---
 
@@ -184,8 +193,10 @@ class Repository:
         author: tuple[str, str] | None = None,
         when: int | None = None,
     ) -> str:
-        """Store a commit; see Objects.commit."""
-        return self.objects.commit(tree, parents, message, author, when)
+        """Store a commit; see Objects.commit. In a replay with the people and dates recorded."""
+        stamps = self.stamps
+        people = None if stamps is None else stamps.people(tree, parents, message, author)
+        return self.objects.commit(tree, parents, message, author, when, people)
 
     def splice(self, tree: str, changes: Mapping[str, Change]) -> str:
         """The tree with some files changed; see trees.splice."""

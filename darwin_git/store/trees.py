@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from darwin_git.errors import DarwinError
+from darwin_git.ports import NoTree
 
 if TYPE_CHECKING:
     from darwin_git.store.objects import Objects
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     oid: str
 
 
-class BadPath(DarwinError):
+class BadPath(NoTree):
     """A path or mode in a tree that could leave a checkout or hide in it."""
 
     def __init__(self, path: str, why: str) -> None:

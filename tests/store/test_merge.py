@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from darwin_git.store.history import MAX_TEXT, GitHistory
 from darwin_git.store.merge import Conflict
 from darwin_git.store.repository import Repository
 from darwin_git.store.trees import read_tree
@@ -46,17 +47,76 @@ def test_two_changes_are_joined_as_git_joins_them(
     assert merged.tree == git("rev-parse", "HEAD^{tree}")
 
 
-def test_a_conflict_shows_all_three_sides(repository: Repository, change: Change) -> None:
+def test_a_conflict_shows_all_three_sides(
+    repository: Repository, start: str, change: Change
+) -> None:
     ours = change(train_py=BASE.replace(b"0.95", b"0.99"))
     theirs = change(train_py=BASE.replace(b"0.95", b"0.9"), config__tiny_py=b"n_layer = 3\n")
     merged = repository.merge(ours, theirs)
     assert merged.tree is None
-    assert merged.conflicts == (
-        Conflict("train.py", BASE.replace(b"0.95", b"0.99"), BASE, BASE.replace(b"0.95", b"0.9")),
+    [conflict] = merged.conflicts
+    sides = (conflict.ours, conflict.base, conflict.theirs)
+    assert conflict.path == "train.py"
+    assert sides == (BASE.replace(b"0.95", b"0.99"), BASE, BASE.replace(b"0.95", b"0.9"))
+    assert conflict.marked == content(repository, merged.marked)
+    assert (
+        conflict.marked.decode()
+        == f"""\
+<<<<<<< {ours}
+beta2 = 0.99
+||||||| {start}
+beta2 = 0.95
+=======
+beta2 = 0.9
+>>>>>>> {theirs}
+lr = 1e-3
+"""
     )
-    assert b"<<<<<<<" in content(repository, merged.marked)
     deleted = repository.merge(ours, change(train_py=None))
-    assert deleted.conflicts == (Conflict("train.py", BASE.replace(b"0.95", b"0.99"), BASE, None),)
+    assert deleted.conflicts == (
+        Conflict("train.py", BASE.replace(b"0.95", b"0.99"), BASE, None, None),
+    )
+
+
+def test_a_conflict_in_what_is_no_text_has_no_text(repository: Repository, change: Change) -> None:
+    base = change(train_py=BASE, weights_py=b"\0\1")
+    one = change(base, train_py=b"x" * (MAX_TEXT + 1), weights_py=b"\0\2")
+    other = change(base, train_py=b"\xff", weights_py=b"\0\3")
+    merged = GitHistory(repository).merge(one, other)
+    assert merged.tree is None
+    assert merged.paths == "train.py, weights.py"
+    assert merged.conflicts[0].base == BASE.decode()
+    assert (merged.conflicts[0].ours, merged.conflicts[0].theirs) == (None, None)
+    assert set(merged.conflicts[1].__dict__.values()) == {"weights.py", None}
+
+
+def test_a_mended_merge_keeps_what_git_joined_and_every_mode(
+    repository: Repository, git: PlainGit, folder: Path
+) -> None:
+    lines = "".join(f"line {n}\n" for n in range(20))
+    for path in ("train.py", "free.py"):
+        (folder / path).write_text(lines)
+    (folder / "train.py").chmod(0o755)
+    git("add", "-A")
+    git("commit", "-qm", "Base")
+    git("switch", "-qc", "theirs")
+    (folder / "train.py").write_text(lines.replace("line 5\n", "five\n"))
+    (folder / "free.py").write_text(lines.replace("line 2\n", "two\n"))
+    git("commit", "-qam", "Theirs")
+    git("switch", "-q", "main")
+    (folder / "train.py").write_text(lines.replace("line 5\n", "5\n"))
+    (folder / "free.py").write_text(lines.replace("line 17\n", "x\n"))
+    git("commit", "-qam", "Ours")
+    history = GitHistory(repository)
+    merged = history.merge(*(git("rev-parse", ref) for ref in ("main", "theirs")))
+    assert merged.paths == "train.py"
+    with pytest.raises(ValueError, match=r"train\.py"):
+        history.mend(merged, {"free.py": ""})
+    tree = history.mend(merged, {"train.py": "resolved\n"})
+    assert git("ls-tree", tree, "train.py").startswith("100755 blob")
+    assert git("show", f"{tree}:train.py") == "resolved"
+    joined = lines.replace("line 2\n", "two\n").replace("line 17\n", "x\n")
+    assert git("show", f"{tree}:free.py") + "\n" == joined
 
 
 def test_a_parked_change_is_replayed_on_another_tip_and_taken_back(
@@ -84,7 +144,8 @@ def test_attributes_and_configuration_of_the_user_have_no_say(
     ran = tmp_path / "ran"
     git("config", "merge.evil.driver", f"touch {ran}; true")
     git("config", "filter.evil.smudge", f"touch {ran}; cat")
-    git("config", "merge.conflictStyle", "diff3")
+    git("config", "merge.conflictStyle", "merge")
+    git("config", "core.abbrev", "7")
     attributes = "* merge=evil filter=evil\n"
     (folder / ".gitattributes").write_text(attributes)
     (folder / ".git" / "info").mkdir(exist_ok=True)
@@ -99,5 +160,5 @@ def test_attributes_and_configuration_of_the_user_have_no_say(
     ran.unlink()
     merged = repository.merge(ours, theirs)
     assert [c.path for c in merged.conflicts] == ["train.py"]
-    assert b"|||||||" not in content(repository, merged.marked)
+    assert f"||||||| {base}\n".encode() in content(repository, merged.marked)
     assert not ran.exists()

@@ -99,7 +99,7 @@ def test_the_next_session_finishes_what_was_interrupted(
         stop_after(patch, part)
         with pytest.raises(KeyboardInterrupt), repository.session():
             repository.transition(
-                moves, {"plans/0001.json": b"\xff\0", "memory.jsonl": None}, "apply"
+                moves, {"plans/0001.json": b"\xff\0", "lessons.json": None}, "apply"
             )
     assert repository.ledger.read(INTENT) is not None
     with Repository.open(folder) as other, other.session():
@@ -304,12 +304,12 @@ def test_a_damaged_intent_names_the_cure(repository: Repository, git: PlainGit, 
 
 def test_the_ledger_keeps_what_two_writers_write(folder: Path, repository: Repository) -> None:
     with Repository.open(folder) as other:
-        repository.ledger.append_lines("memory.jsonl", ["1"])
-        other.ledger.append_lines("memory.jsonl", [b"2\n"])
+        for one, line in ((repository, "1"), (other, b"2\n")):
+            one.ledger.write({"x.jsonl": one.ledger.appended("x.jsonl", [line])}, "append")
         repository.ledger.write({"plans/0001.json": b"a", "x/y": b"z"}, "files")
         other.ledger.write({"x/y": None, "no/such": None}, "delete")
-    assert repository.ledger.read("memory.jsonl") == b"1\n2\n"
-    assert repository.ledger.list() == ["memory.jsonl", "plans/0001.json"]
+    assert repository.ledger.read("x.jsonl") == b"1\n2\n"
+    assert repository.ledger.list() == ["plans/0001.json", "x.jsonl"]
     assert repository.ledger.list("plans/") == ["plans/0001.json"]
     tip = repository.ledger.tip
     assert repository.ledger.write({"plans/0001.json": b"a"}, "no change") == tip
