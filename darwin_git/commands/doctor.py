@@ -1,5 +1,6 @@
 """`doctor`: what a run needs, looked at one by one, each with its cure."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def examine(folder: Path) -> dict[str, Any]:
         with repository:
             checks += _inside(repository)
             checks += _containers(repository)
+            checks += _agents(repository)
             _take_engines_gpus(checks)
     return {
         "schema": "darwin-git/doctor/1",
@@ -117,6 +119,19 @@ def _containers(repository: Repository) -> list[dict[str, Any]]:
     except DarwinError:
         return []  # said already
     return engine_checks(config, repository.git.common_dir / "darwin" / "attempts")
+
+
+def _agents(repository: Repository) -> list[dict[str, Any]]:
+    """Models and programs, where darwin.toml names some."""
+    from darwin_git.commands.agent_checks import agent_checks
+    from darwin_git.wiring import work_tree
+
+    try:
+        folder = work_tree(repository)
+        config = load(folder)
+    except DarwinError:
+        return []  # said already
+    return agent_checks(config, folder, os.environ)
 
 
 def _take_engines_gpus(checks: list[dict[str, Any]]) -> None:

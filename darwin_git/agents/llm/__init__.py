@@ -1,0 +1,1 @@
+"""Language models as agents: prompts, questions, answers, and what they cost."""
