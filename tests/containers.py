@@ -78,10 +78,18 @@ def engine_image(engine_client: Any) -> str:
     return IMAGE
 
 
+@pytest.fixture(scope="session")
+def engine_network(engine_client: Any) -> None:
+    """Skips where the engine has no default network: where it may not touch iptables (.ci/run)."""
+    if not any(one["Driver"] == "bridge" for one in engine_client.api.networks()):
+        pytest.skip("this engine was started without a network for containers")
+
+
 class Engine:
     """A dockerd of its own: folder, socket and containerd are shared with nobody.
 
-    No bridge, no iptables: containers need ``network_mode="none"`` or ``"host"``.
+    No bridge, no iptables: containers need ``network_mode="none"`` or ``"host"``. It has a network
+    namespace of its own: an engine that starts without a bridge deletes the machine's docker0.
     """
 
     def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
@@ -112,6 +120,7 @@ class Engine:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *("unshare", "--net", "--"),
                     "dockerd",
                     f"--data-root={self.folder}/data",
                     f"--exec-root={self.folder}/exec",
@@ -268,7 +277,7 @@ def own_engine(*, live_restore: bool = False, disk_bytes: int = 0) -> Iterator[E
     Args:
         disk_bytes: size of its disk, which then lies in memory; 0: this machine's.
     """
-    for program in ("dockerd", "containerd"):
+    for program in ("dockerd", "containerd", "unshare"):
         if shutil.which(program) is None:
             lacking(f"{program} is not installed")
     if os.geteuid() != 0:

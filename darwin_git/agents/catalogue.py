@@ -1,9 +1,17 @@
 """The built-in agent: draws an operator, applies it, says what it expects and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from darwin_git.domain.trial import Screened
-from darwin_git.ports import Assignment, Declined, Proposal
+from darwin_git.domain.lessons import Reflection
+from darwin_git.ports import (
+    Assignment,
+    Conflict,
+    Declined,
+    Dialog,
+    Proposal,
+    Repair,
+    Review,
+)
 
 
 class CatalogueAgent:
@@ -20,8 +28,12 @@ class CatalogueAgent:
     def __init__(self, families: Sequence[str] = ()) -> None:
         self._families = frozenset(families)
 
-    def propose(self, assignment: Assignment) -> Proposal | Declined:
+    def propose(self, assignment: Assignment) -> Dialog[Proposal | Declined]:
         """The drawn operator that applies; a pure function of the assignment."""
+        yield from ()
+        return self._chosen(assignment)
+
+    def _chosen(self, assignment: Assignment) -> Proposal | Declined:
         import numpy as np
 
         from darwin_git.agents import operators
@@ -59,6 +71,19 @@ class CatalogueAgent:
             pool.remove(chosen)
         return Declined("no operator of the catalogue applies to this parent any more")
 
-    def repair(self, assignment: Assignment, proposal: Proposal, failure: Screened) -> Declined:
+    def repair(self, assignment: Assignment, broken: Repair) -> Dialog[Proposal | Declined]:
         """The catalogue cannot mend."""
-        return Declined(failure.reason)
+        yield from ()
+        return Declined(broken.failure.reason)
+
+    def resolve(
+        self, assignment: Assignment, conflicts: Sequence[Conflict]
+    ) -> Dialog[Mapping[str, str] | Declined]:
+        """Nor can it resolve a conflict."""
+        yield from ()
+        return Declined("built-in operators resolve no conflicts")
+
+    def reflect(self, review: Review) -> Dialog[Reflection | Declined]:
+        """It learns by its outcomes' numbers, not by words."""
+        yield from ()
+        return Declined("built-in operators do not reflect")

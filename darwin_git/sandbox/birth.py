@@ -26,6 +26,7 @@ def create(
     command: Command,
     slot: Slot,
     image: container.Image,
+    ours: container.Image,
     goods: parcel.Parcel,
     data: list[str],
     labels: Callable[[str], Mapping[str, str]],
@@ -36,6 +37,8 @@ def create(
     """Make a job's containers and volume; raises what the engine raises.
 
     Args:
+        image: what the command sees.
+        ours: what its keeper runs on.
         goods: what will be handed in.
         data: volumes, in the order of command.data.
         labels: by role.
@@ -63,10 +66,11 @@ def create(
         out="" if talk else job.volume,
         keeper=job.keeper if job.sharing else "",
         runtime=runtime,
+        network=command.network,
     )
     keeper: dict[str, Any] | None = None
     volume: dict[str, Any] | None = None
     if job.kept:
-        keeper = container.keeper(image, job.volume, limits.wall_seconds, labels("keeper"), runtime)
+        keeper = container.keeper(ours, job.volume, limits.wall_seconds, labels("keeper"), runtime)
         volume = container.out_volume(job.volume, limits, labels("out"), podman=podman)
     job.create(described, keeper, volume)

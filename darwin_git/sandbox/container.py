@@ -141,6 +141,7 @@ def job(
     out: str,
     keeper: str,
     runtime: str,
+    network: bool = False,
 ) -> dict[str, Any]:
     """The container of one command.
 
@@ -150,6 +151,7 @@ def job(
         data: volumes, mounted read-only at /darwin/data/<n>.
         out: the out volume; empty: a folder that dies with the container.
         keeper: container whose PID namespace is joined; empty: one of its own.
+        network: the engine's default network in place of none; every other wall stands.
     """
     inputs = input_bytes + 4096 * input_files
     room = inputs + SCRATCH_BYTES + (0 if out else limits.output_bytes)
@@ -181,6 +183,8 @@ def job(
         "PidMode": f"container:{keeper}" if keeper else "",
         "Init": not keeper,
     }
+    if network:
+        host["NetworkMode"] = "default"
     if slot.gpu is not None:
         host["DeviceRequests"] = [gpu_request([slot.gpu])]
     return {

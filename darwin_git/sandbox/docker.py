@@ -235,6 +235,7 @@ class DockerRunner:
         talk: bool,
     ) -> Job:
         """Containers and volume of a command, nothing of it started but the keeper."""
+        theirs = self._premises.image(command.image)
         stem, sharing = birth.stem(command.label), self._premises.shares() and not talk
         job = Job(self._engine, stem, kept=not talk, sharing=sharing)
         fill = self._premises.labels(attempt.name, "fill")
@@ -245,6 +246,7 @@ class DockerRunner:
                     job,
                     command,
                     slot,
+                    theirs,
                     image,
                     self._parcel(command),
                     data,

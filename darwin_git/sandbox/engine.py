@@ -132,8 +132,14 @@ class Engine:
         """It is Podman behind Docker's API."""
         return "BuildahVersion" in self.info()
 
-    def image(self, name: str) -> dict[str, Any]:
-        """What the engine knows of an image; raises DarwinError where it lacks or does not fit."""
+    def image(
+        self, name: str, cure: str = "make it with `darwin-git image build`"
+    ) -> dict[str, Any]:
+        """What the engine knows of an image; raises DarwinError where it lacks or does not fit.
+
+        Args:
+            cure: what to do where it lacks.
+        """
         import docker.errors
 
         try:
@@ -141,7 +147,7 @@ class Engine:
         except docker.errors.ImageNotFound:
             raise DarwinError(
                 f"the engine at {self.address} has no image {name}",
-                hint="make it with `darwin-git image build`",
+                hint=cure,
             ) from None
         except faults() as error:
             raise self.explain(error) from error

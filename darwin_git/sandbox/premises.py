@@ -29,19 +29,27 @@ class Premises:
         self.runtime = runtime
         self._base = base
         self._name = image
-        self._image: container.Image | None = None
+        self._images: dict[str, container.Image] = {}
         self._clone = ""
         self._data: DataVolumes | None = None
         self._asking = threading.RLock()  # not the one that `cancel` takes: an engine may hang
 
-    def image(self) -> container.Image:
-        """The training image; raises DarwinError where it, or the runtime, is not to be had."""
+    def image(self, name: str = "") -> container.Image:
+        """An image, the training image by default.
+
+        Raises:
+            DarwinError: it, or the runtime, is not to be had.
+        """
         with self._asking:
-            if self._image is None:
-                found = container.Image.of(self.engine.image(self._name))
+            if name not in self._images:
+                if name:
+                    cure = "build or load it there, or correct the agent's `image` in darwin.toml"
+                    found = container.Image.of(self.engine.image(name, cure))
+                else:
+                    found = container.Image.of(self.engine.image(self._name))
                 self._check_runtime()
-                self._image = found
-            return self._image
+                self._images[name] = found
+            return self._images[name]
 
     def _check_runtime(self) -> None:
         known = self.engine.info().get("Runtimes") or {}

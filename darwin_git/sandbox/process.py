@@ -16,10 +16,12 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from darwin_git.domain.quoting import hidden
 from darwin_git.errors import DarwinError
 from darwin_git.ports import Command, DialogueEnded, Finished, Machine, Slot
 from darwin_git.sandbox.attempt import Attempt, Occupied, reap
@@ -155,12 +157,18 @@ class ProcessRunner:
         ended: Literal["exit", "deadline", "memory", "output", "processes", "infra"]
         # What ended well just before it would have been killed was paid for.
         broken = self._cancelled and process.returncode != 0
-        text = "cancelled" if broken else errors.finish()
+        # What a training says is kept in notes, which others fetch: where it ran is left out.
+        here = f"{attempt.folder}/"
+        text = "cancelled" if broken else hidden(errors.finish().replace(here, ""))
         if process.returncode != 0 and shutil.disk_usage(self._base).free < FREE_BYTES:
             broken, text = True, "the disk is full"
         ended = "infra" if broken else cause or "exit"
         code = None if broken else process.returncode
-        return Finished(ended, code, seconds, lines.finish(seconds), text, attempt.outputs())
+        said = tuple(
+            replace(line, text=line.text.replace(here, "")) if here in line.text else line
+            for line in lines.finish(seconds)
+        )
+        return Finished(ended, code, seconds, said, text, attempt.outputs())
 
     def _start(
         self, command: Command, slot: Slot, attempt: Attempt, *, talking: bool

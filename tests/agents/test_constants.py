@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from darwin_git.agents.catalogue import CatalogueAgent
 from darwin_git.agents.operators import GenomeView, apply, comparable, constants
 from darwin_git.ports import Assignment, Outcome, Proposal
+from darwin_git.steps.exchange import unasked
 
 
 def changed(path: str, text: str) -> dict[str, str]:
@@ -143,9 +145,8 @@ def test_the_catalogue_draws_constants_for_any_code_and_nothing_else() -> None:
     )
     seen = set()
     for seed in range(60):
-        answer = CatalogueAgent().propose(
-            Assignment(**{**task.__dict__, "seed": seed, "tried": frozenset(seen)})
-        )
+        task = replace(task, seed=seed, tried=frozenset(seen))
+        answer = unasked(CatalogueAgent().propose(task))
         if not isinstance(answer, Proposal):
             break
         seen.add(answer.idea)

@@ -55,6 +55,24 @@ def test_a_command_runs_and_its_output_is_read(
     assert finished.outputs.artifact("result.txt") is None
 
 
+def test_what_it_says_does_not_tell_where_it_ran(
+    runner: ProcessRunner, base: Path, slot: Slot, script: Script
+) -> None:
+    """Its traceback is kept in a note, which others fetch, and shown to models."""
+    source = """
+        import json, os
+        print("in", os.getcwd() + "/data")
+        json.loads("{")
+    """
+    finished = runner.run(script(textwrap.dedent(source)), slot)
+    assert finished.exit_code == 1
+    assert finished.lines[0].text == "in genome/data"
+    assert 'json/decoder.py", line' in finished.errors and ", line 4, in" in finished.errors
+    for place in (str(base), sys.prefix, sys.base_prefix):
+        assert place not in finished.errors
+    finished.outputs.discard()
+
+
 def test_what_is_not_trusted_is_refused(
     runner: ProcessRunner, base: Path, slot: Slot, script: Script
 ) -> None:
