@@ -7,13 +7,14 @@ each `idea = effect` line that a mutation adds lowers it by the effect, plus noi
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from darwin_git.domain.lessons import Reflection
 from darwin_git.domain.trial import Allowance, Replicate, Screened, Shard, Subject, Verdict
-from darwin_git.ports import Assignment, Declined, Proposal, Slot
+from darwin_git.ports import Assignment, Conflict, Declined, Dialog, Proposal, Repair, Review, Slot
 
 NOISE = 0.01
 _LINE = re.compile(r"^idea_(\w+) = (-?[0-9.]+)$", re.MULTILINE)
@@ -70,7 +71,8 @@ class FreeProposer:
     builtin = True
     gpu = None
 
-    def propose(self, assignment: Assignment) -> Proposal | Declined:
+    def propose(self, assignment: Assignment) -> Dialog[Proposal | Declined]:
+        yield from ()
         rng = random.Random(assignment.seed)
         idea = f"i{rng.randrange(100)}"
         effect = round(rng.gauss(-0.01, 0.03), 4)
@@ -86,8 +88,19 @@ class FreeProposer:
             {"Darwin-Operator": idea},
         )
 
-    def repair(self, assignment: Assignment, proposal: Proposal, failure: Screened) -> Declined:
+    def repair(self, assignment: Assignment, broken: Repair) -> Dialog[Proposal | Declined]:
+        yield from ()
         return Declined("never mends")
+
+    def resolve(
+        self, assignment: Assignment, conflicts: Sequence[Conflict]
+    ) -> Dialog[Mapping[str, str] | Declined]:
+        yield from ()
+        return Declined("never resolves")
+
+    def reflect(self, review: Review) -> Dialog[Reflection | Declined]:
+        yield from ()
+        return Declined("never reflects")
 
 
 class Inline:

@@ -44,6 +44,7 @@ _SECRET_VALUE = re.compile(r"^(sk-|ghp_|github_pat_|glpat-|xox[bp]-)\S{8,}")
 Scalar = bool | int | float | str
 Ratio = Annotated[float, Field(ge=1.0, le=100.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Price = Annotated[float, Field(ge=0.0, le=100_000.0)]
 
 
 class Section(BaseModel):
@@ -121,6 +122,8 @@ class Budget(Section):
     wall_refuse: Ratio = 2.5
     max_parameters: int | None = Field(default=None, ge=1)
     device_hours: float | None = Field(default=None, gt=0)
+    model_tokens: int | None = Field(default=None, ge=1)
+    usd: float | None = Field(default=None, gt=0)
 
 
 class Population(Section):
@@ -134,10 +137,30 @@ class Population(Section):
 
 
 class Agent(Section):
-    """One agent: a proposer with a lineage branch."""
+    """One agent: a proposer with a lineage branch. Which keys it has depends on its kind."""
 
-    kind: Literal["catalogue"] = "catalogue"
+    kind: Literal["catalogue", "llm", "command"] = "catalogue"
+    # catalogue
     families: tuple[str, ...] = ()
+    # llm: any server that speaks chat completions
+    model: str = Field(default="", max_length=200)
+    strategy: str = Field(default="", max_length=4000)
+    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    url_variable: str = Field(default="OPENAI_BASE_URL", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    context_tokens: int = Field(default=24_000, ge=1_000, le=2_000_000)
+    answer_tokens: int = Field(default=8_000, ge=256, le=200_000)
+    timeout: float = Field(default=300.0, gt=0, le=3600)
+    retries: int = Field(default=2, ge=0, le=10)
+    price: tuple[Price, Price] | None = None
+    gpu: str = Field(default="", max_length=64)
+    # command: any program
+    command: tuple[str, ...] = ()
+    program: str = ""
+    image: str = ""
+    network: bool = False
+    seconds: float = Field(default=600.0, gt=0, le=24 * 3600)
 
     @field_validator("families")
     @classmethod
@@ -145,6 +168,54 @@ class Agent(Section):
         for family in families:
             _known("family", family, sorted(FAMILIES))
         return families
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_a_name(cls, image: str) -> str:
+        if image and not IMAGE_NAME.fullmatch(image):
+            raise ValueError(f"{image!r} is no image's name, as in 'darwin-git/train:latest'")
+        return image
+
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> Self:
+        for key in sorted(self.model_fields_set - {"kind"} - _AGENT_KEYS[self.kind]):
+            kinds = [kind for kind, keys in _AGENT_KEYS.items() if key in keys]
+            raise ValueError(f'{key} belongs to kind = "{kinds[0]}", this agent is a {self.kind}')
+        needed = {"llm": "model", "command": "command"}.get(self.kind)
+        if needed and not getattr(self, needed):
+            raise ValueError(f'{needed} is missing: kind = "{self.kind}" needs it')
+        reserved = {"model", "messages", "stream", "n", "temperature", "max_tokens"}
+        for name in sorted(reserved & self.parameters.keys()):
+            raise ValueError(f"parameters.{name} is ours to set")
+        return self
+
+
+_AGENT_KEYS: Mapping[str, frozenset[str]] = {
+    "catalogue": frozenset({"families"}),
+    "llm": frozenset(
+        (
+            *("model", "strategy", "key_variable", "url_variable", "temperature", "parameters"),
+            *("context_tokens", "answer_tokens", "timeout", "retries", "price", "gpu"),
+        )
+    ),
+    "command": frozenset({"command", "program", "image", "network", "seconds"}),
+}
+
+
+class Repair(Section):
+    """How often a mutator may mend what it wrote."""
+
+    attempts: int = Field(default=2, ge=0, le=10)
+    answers: int = Field(default=2, ge=0, le=10)
+    renewals: int = Field(default=2, ge=0, le=10)
+
+
+class Memory(Section):
+    """Lessons in the ledger: written after each generation, shown to mutators."""
+
+    mode: Literal["on", "freeze", "off"] = "on"
+    shown: int = Field(default=6, ge=0, le=20)
+    reflect: bool = False
 
 
 class Selection(Section):
@@ -228,6 +299,8 @@ class Config(BaseSettings):
     agents: dict[str, Agent] = Field(
         default_factory=lambda: {f"a{n}": Agent() for n in range(1, 5)}
     )
+    repair: Repair = Repair()
+    memory: Memory = Memory()
     selection: Selection = Selection()
     sandbox: Sandbox = Sandbox()
     executor: Executor = Executor()
@@ -303,6 +376,20 @@ def load(folder: Path) -> Config:
     return config
 
 
+_PROGRAM = re.compile(
+    rb"""^(\s*program\s*=\s*)(["'])(?:[/~]|[A-Za-z]:)[^"'\n]*?([^"'/\\\n]*)\2""", re.M
+)
+
+
+def portable(folder: Path) -> bytes:
+    """darwin.toml as it may be kept in git: absolute paths of this machine cut to their last part.
+
+    Only programs are named by paths, and a replay runs none.
+    """
+    path = folder / FILE_NAME
+    return _PROGRAM.sub(rb"\1\2\3\2", path.read_bytes()) if path.exists() else b""
+
+
 def _known(what: str, name: str, known: list[str]) -> None:
     if name not in known:
         raise ValueError(f"{what} {name!r} is unknown; there are {', '.join(known)}")
@@ -343,7 +430,7 @@ def _fault(error: dict[str, Any]) -> str:
 
 def _keys_beside(place: list[str]) -> list[str]:
     if place[0] == "agents" and len(place) == 3:
-        return list(Agent.model_fields)
+        return sorted(Agent.model_fields)
     model: Any = Config
     for part in place[:-1]:
         if part not in model.model_fields:

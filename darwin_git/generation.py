@@ -7,17 +7,20 @@ branches, measurements in notes, and every step first looks for what is there al
 
 from dataclasses import dataclass
 
+from darwin_git.domain.lessons import MemoryEvent, Reflection
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.outcome import Trial
-from darwin_git.domain.planning import Plan, plan
+from darwin_git.domain.planning import Plan, Planned, plan
 from darwin_git.domain.population import State
 from darwin_git.domain.trial import Verdict
-from darwin_git.errors import SPENT, DarwinError
-from darwin_git.ports import Outcome
+from darwin_git.errors import DarwinError
+from darwin_git.steps.brief import learn_the_past
+from darwin_git.steps.claim import refuse_spent, trainings_reserved
 from darwin_git.steps.drive import Steps, drive
 from darwin_git.steps.race import committed, trial
+from darwin_git.steps.reflect import lessons_of, reflection
 from darwin_git.steps.settle import refuse_moved, refuse_occupied, settle
-from darwin_git.steps.union import unions
+from darwin_git.steps.union import RACE, unions
 from darwin_git.steps.world import World
 
 
@@ -49,7 +52,8 @@ def step(world: World, state: State, *, control: str = "") -> Generation:
     world.tell("plan", plan=planned, state=state)
     trials = run_trials(world, state, planned)
     trials += merge_train(world, state, planned, trials)
-    after = settle(world, state, planned, trials)
+    learned = remember(world, state, planned, trials)
+    after = settle(world, state, planned, trials, learned)
     world.history.fold()
     world.tell("settled", before=state, after=after)
     return Generation(planned, tuple(trials), state, after)
@@ -77,19 +81,23 @@ def run_trials(world: World, state: State, planned: Plan) -> list[Trial]:
     """Propose, screen, train, evaluate and race every planned variant, as a pipeline for each."""
     world.in_flight.clear()
     world.drawn.clear()
-    world.outcomes = tuple(
-        Outcome(idea, change, sd) for idea, seen in state.outcomes.items() for change, sd in seen
-    )
+    world.desk.open(world.history, planned.generation)
+    learn_the_past(world, state)
     for one in planned.trials:
         made = committed(world, str(VariantName(planned.generation, one.slug)))
-        if made is not None:
+        if made is not None and _ours(world, one):
             world.drawn.add(made.idea)
     steps: dict[str, Steps[Trial]] = {
         one.slug: trial(world, state, planned, one, world.race) for one in planned.trials
     }
     trials = list(drive(steps, world.executor, world.waiting).values())
     _refuse_faults(trials)
+    _refuse_outage(trials)
     return trials
+
+
+def _ours(world: World, planned: Planned) -> bool:
+    return planned.mutator in world.proposers and world.proposers[planned.mutator].builtin
 
 
 def merge_train(world: World, state: State, planned: Plan, trials: list[Trial]) -> list[Trial]:
@@ -102,15 +110,29 @@ def merge_train(world: World, state: State, planned: Plan, trials: list[Trial]) 
     return tried
 
 
+def remember(world: World, state: State, planned: Plan, trials: list[Trial]) -> list[MemoryEvent]:
+    """Lessons of the generation: by rules, and by a model that reflects where that is allowed."""
+    drive_reflection = {"reflection": reflection(world, planned, trials)}
+    reflected: Reflection = drive(drive_reflection, world.executor, world.waiting)["reflection"]
+    return lessons_of(world, state, planned, trials, reflected)
+
+
 def _refuse_spent(world: World, state: State) -> None:
-    limit = world.config.budget.device_hours
-    hours = state.totals.train_seconds / 3600
-    if limit is not None and hours >= limit:
+    """No generation begins that could leave the certificate without its trainings."""
+    races = len(state.agents) * world.race.seeds[-1]
+    joins = world.config.selection.union_tries * RACE.seeds[-1]
+    needed = races + joins + trainings_reserved(world, state)
+    refuse_spent(world, state, needed, "a generation with the certificate's trainings")
+
+
+def _refuse_outage(trials: list[Trial]) -> None:
+    """Where nobody could be asked there is no generation: an outage burns none."""
+    out = [t for t in trials if t.verdict is Verdict.INFRA]
+    if trials and len(out) == len(trials):
         raise DarwinError(
-            f"the budget of {limit:g} device hours is spent: {hours:.2f} h in "
-            f"{state.totals.trainings} trainings",
-            hint="raise budget.device_hours in darwin.toml, or `darwin-git certify` and report",
-            exit_code=SPENT,
+            f"no agent could propose: {out[0].reason}",
+            hint="nothing is lost: run `darwin-git step` again once the endpoint answers; "
+            "`darwin-git doctor` asks it",
         )
 
 

@@ -39,6 +39,7 @@ class Machinery:
     trials: Trials
     executor: Executor
     measured: Mapping[str, Any]
+    runner: Runner
 
 
 def assemble(
@@ -70,7 +71,8 @@ def assemble(
         trials, measured = judged_trials(runner, archive, repository, history, config, cache)
     else:
         trials, measured = _nanogpt(runner, machine, slots[0], data, history, config, cache)
-    return Machinery(trials, executor, {**measured, **runner.environment(), "runner": runner.kind})
+    measured = {**measured, **runner.environment(), "runner": runner.kind}
+    return Machinery(trials, executor, measured, runner)
 
 
 # --- the wall ----------------------------------------------------------------------------------

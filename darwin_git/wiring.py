@@ -4,15 +4,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darwin_git.config import Config, load
+from darwin_git.config import Config, load, portable
+from darwin_git.domain.account import Allowed
 from darwin_git.domain.population import State
 from darwin_git.errors import DarwinError
 from darwin_git.machinery import assemble
-from darwin_git.ports import Proposer
+from darwin_git.proposing import Proposers, refuse_unpriced
+from darwin_git.steps.exchange import open_account
 from darwin_git.steps.world import Listener, World
 from darwin_git.store.history import GitHistory
 from darwin_git.store.objects import read_identity
@@ -65,6 +67,26 @@ class Wired:
             )
         return state
 
+    def ready_agents(self, control: str = "") -> None:
+        """Make every agent before anything is spent: a key, a program or an engine may lack.
+
+        Raises:
+            DarwinError: with the cure.
+        """
+        for name, chosen in sorted(self.config.agents.items()):
+            if chosen.kind != "catalogue":
+                if control:
+                    raise DarwinError(
+                        f"--control draws from the catalogue by chance, and agents.{name} has "
+                        f'kind = "{chosen.kind}"',
+                        hint='compare with a run whose agents all have kind = "catalogue"',
+                    )
+                self.refuse_untrusted(f"agents.{name} (kind = {chosen.kind!r}) writes foreign code")
+                assert self.world.proposers[name]
+        priced = self.config.budget.usd is not None or self.world.account.command.usd is not None
+        if priced:
+            refuse_unpriced(self.config)
+
     def refuse_untrusted(self, what: str) -> None:
         """Raise DarwinError where the runner may not run what others wrote."""
         runner = self.measured.get("runner", "process")
@@ -77,8 +99,14 @@ class Wired:
 
 
 @contextmanager
-def wired(folder: Path, tell: Listener, wait: float, command: str) -> Iterator[Wired]:
+def wired(
+    folder: Path, tell: Listener, wait: float, command: str, allowed: Allowed | None = None
+) -> Iterator[Wired]:
     """Take the lock, finish what a killed command left, and wire the world.
+
+    Args:
+        command: its name, for whoever waits for the lock.
+        allowed: what this command may spend at most.
 
     Raises:
         DarwinError: the lock is held, darwin.toml is wrong, nobody would be a commit's committer,
@@ -92,20 +120,24 @@ def wired(folder: Path, tell: Listener, wait: float, command: str) -> Iterator[W
         stack.enter_context(repository.session(wait, command))
         if repository.redone is not None:
             tell("note", text=f"finished what was interrupted: {repository.redone.message}")
+        history.settings = portable(work_tree(repository))
         state = history.state()
         if state is not None:
             refuse_agents(state, config)
         machinery = assemble(repository, history, config, state, tell, stack)
         if state is not None:
             refuse_changed(state, machinery.measured, machinery.trials.protocol)
+        account, trained = open_account(history, config.budget, allowed)
         world = World(
             history=history,
             trials=machinery.trials,
             executor=machinery.executor,
-            proposers=_Proposers(config),
+            proposers=Proposers(config, work_tree(repository), machinery.runner),
             config=config,
             tell=partial(tell, metric=config.objective),
             clock=time.monotonic,
+            account=account,
+            trained_before=trained,
         )
         stack.callback(world.ended.set)
         yield Wired(repository, history, config, world, machinery.measured)
@@ -148,28 +180,3 @@ def refuse_changed(state: State, measured: Mapping[str, Any], protocol: str) -> 
         + "\n  ".join(changed or ["the evaluator's version"]),
         hint=cure,
     )
-
-
-class _Proposers(Mapping[str, Proposer]):
-    """Agents by name, each made when it is first asked: libcst is loaded only then."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-
-    @cached_property
-    def _known(self) -> dict[str, Proposer]:
-        return {}
-
-    def __getitem__(self, name: str) -> Proposer:
-        if name not in self._known:
-            chosen = self._config.agents[name]
-            from darwin_git.agents.catalogue import CatalogueAgent
-
-            self._known[name] = CatalogueAgent(families=chosen.families)
-        return self._known[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._config.agents)
-
-    def __len__(self) -> int:
-        return len(self._config.agents)

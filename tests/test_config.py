@@ -6,7 +6,7 @@ import pytest
 
 from darwin_git.agents.operators import CATALOGUE
 from darwin_git.commands.setup import package_file
-from darwin_git.config import Config, load
+from darwin_git.config import Config, load, portable
 from darwin_git.domain.families import FAMILIES
 from darwin_git.domain.selection import RULES
 from darwin_git.errors import DarwinError
@@ -122,3 +122,14 @@ def test_a_wrong_value_from_the_environment_is_not_sought_in_the_file(
     monkeypatch.setenv("DARWIN_BUDGET__TOKENS", "many")
     with pytest.raises(DarwinError, match="DARWIN_BUDGET__TOKENS in the environment"):
         load(tmp_path)
+
+
+def test_what_is_kept_in_git_names_no_place_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "darwin.toml").write_text(
+        "program = \"/home/ada/my agent/run\"  # mine\n  program='~/a/b'\n"
+        'program = "../beside"\nmodel = "/models/x"\n'
+    )
+    assert portable(tmp_path).decode() == (
+        'program = "run"  # mine\n  program=\'b\'\nprogram = "../beside"\nmodel = "/models/x"\n'
+    )
+    assert portable(tmp_path / "nowhere") == b""

@@ -31,6 +31,7 @@ def baseline(wired: Wired, seeds: int | None) -> State:
 
 def one_step(wired: Wired, control: str) -> Generation:
     """One generation, on a baseline that is there."""
+    wired.ready_agents(control)
     return step(wired.world, wired.must_state(), control=control)
 
 
@@ -54,6 +55,7 @@ def run(wired: Wired, generations: int | None, deadline: float | None, control: 
     """
     done = Run()
     world = wired.world
+    wired.ready_agents(control)
     state = baseline(wired, None)
     longest = 0.0
     while generations is None or len(done.generations) < generations:
@@ -72,7 +74,12 @@ def run(wired: Wired, generations: int | None, deadline: float | None, control: 
             break
         longest = max(longest, world.clock() - began)
         state = done.generations[-1].after
-    done.claim = claim(world, state)
+    try:
+        done.claim = claim(world, state)
+    except DarwinError as error:
+        if error.exit_code != SPENT:
+            raise
+        done.ended, done.exit_code = error.message, SPENT
     return done
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from darwin_git.commands.moves import certified_moves
 from darwin_git.domain import names
+from darwin_git.domain.account import total
 from darwin_git.domain.evidence import replicate_of
 from darwin_git.domain.metric import Metric
 from darwin_git.domain.population import State
@@ -81,6 +82,26 @@ def status(repository: Repository, history: GitHistory) -> Data:
         "parked": {name: asdict(stone) for name, stone in sorted(state.parked.items())},
         "certificates": state.certificates,
         "totals": asdict(state.totals),
+        "models": _models(history, state),
+        "mutations": mutations(state),
+    }
+
+
+def _models(history: GitHistory, state: State) -> Data:
+    """What models took, an open generation's exchanges included."""
+    asked = history.exchanges(f"{state.generation + 1:04d}")
+    return asdict(total((exchange.reply.usage for exchange in asked), state.models))
+
+
+def mutations(state: State) -> Data:
+    """How often mutations failed at first and were repaired, beside the paper's numbers."""
+    made = state.mutations
+    return {
+        **asdict(made),
+        "failure_rate": made.failed / made.made if made.made else None,
+        "repair_rate": made.repaired / made.failed if made.failed else None,
+        "paper_failure_rate": 0.375,
+        "paper_repair_rate": 0.1667,
     }
 
 
@@ -249,7 +270,6 @@ def report(repository: Repository, history: GitHistory) -> Data:
     trials = [event for event in events if event["kind"] == "trial"]
     certificates = [event for event in events if event["kind"] == "certificate"]
     adopted = [event for event in events if event["kind"] == "adopt"]
-    failed = [t for t in trials if t["verdict"] in ("crashed", "timeout", "oom", "diverged")]
     best = state.agents[state.best]
     return {
         "schema": schema("report"),
@@ -265,26 +285,9 @@ def report(repository: Repository, history: GitHistory) -> Data:
         "adopted": adopted,
         "trials": trials,
         "history": [list(point) for point in state.history],
-        "failures": {
-            "trials": len(trials),
-            "failed": len(failed),
-            "rate": len(failed) / len(trials) if trials else 0.0,
-            "repaired": sum(t["repairs"] > 0 and t["verdict"] == "ok" for t in trials),
-            "paper_rate": 0.375,
-            "paper_repaired": 0.1667,
-            "classes": _classes(failed),
-        },
         "review": REVIEW.format(base=state.baseline[:12], tip="darwin/champion"),
         "review_best": REVIEW.format(base=state.baseline[:12], tip=f"darwin/agent/{state.best}"),
     }
-
-
-def _classes(failed: list[Data]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for trial in failed:
-        kind = trial["failure"] or trial["verdict"]
-        counts[kind] = counts.get(kind, 0) + 1
-    return dict(sorted(counts.items()))
 
 
 def export(repository: Repository, history: GitHistory) -> Data:

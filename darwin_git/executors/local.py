@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ class LocalExecutor:
         self._count = len(slots)
         self._slots = tuple(slots)
         self._busy: set[int] = set()
-        self._held: set[int] = set()
+        self._held: Counter[int] = Counter()
         self._cancelled = False
         self._changed = threading.Condition()
         self._on_cancel = tuple(on_cancel)
@@ -85,17 +86,20 @@ class LocalExecutor:
     def hold(self, gpu: str | None) -> Iterator[None]:
         """Keep a GPU's slots empty: wait for what runs there, let nothing start; None holds none.
 
-        One holder at a time.
+        Several may hold one GPU at once.
         """
         mine = {slot.number for slot in self._slots if gpu is not None and slot.gpu == gpu}
         with self._changed:
-            self._held |= mine  # at once: else the next training would always be faster
+            self._held.update(mine)  # at once: else the next training would always be faster
             self._changed.wait_for(lambda: self._cancelled or not mine & self._busy)
         try:
+            if self._cancelled and mine:
+                raise CancelledError  # nobody waits for the answer any more
             yield
         finally:
             with self._changed:
-                self._held -= mine
+                self._held.subtract(mine)
+                self._held = +self._held  # who is held by nobody is forgotten
                 self._changed.notify_all()
 
     def close(self, *, cancel: bool) -> None:
@@ -123,7 +127,7 @@ class LocalExecutor:
         with self._changed:
             while True:
                 for slot in self._slots:
-                    if slot.number not in self._busy | self._held:
+                    if slot.number not in self._busy | self._held.keys():
                         self._busy.add(slot.number)
                         return slot
                 if self._cancelled:

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from darwin_git.domain.exchange import Exchange
 from darwin_git.domain.metric import PERPLEXITY, Metric
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.statistics import CertificateDecision
-from darwin_git.domain.trial import Replicate, Verdict
+from darwin_git.domain.trial import Replicate, Screened, Verdict
 from darwin_git.report.pipe import silence
 from darwin_git.report.terminal import printable
 
@@ -79,6 +80,36 @@ def _ended(facts: Mapping[str, Any]) -> str:
     return f"  {facts['variant']:<18} {trial.verdict}: {trial.reason}"
 
 
+def _ask(facts: Mapping[str, Any]) -> str:
+    return f"  {facts['variant']:<18} {facts['agent']} asks ({facts['purpose']})"
+
+
+def _answer(facts: Mapping[str, Any]) -> str:
+    exchange: Exchange = facts["exchange"]
+    reply = exchange.reply
+    if reply.status == "infra":
+        return f"  {facts['variant']:<18} no answer: {reply.reason}"
+    usage = reply.usage
+    cost = "" if not usage.calls else ", price unknown" if usage.usd is None else _usd(usage.usd)
+    tokens = f"{usage.tokens_in} + {usage.tokens_out} tokens, " if usage.calls else ""
+    return f"  {facts['variant']:<18} answered: {tokens}{usage.seconds:.1f} s{cost}"
+
+
+def _usd(usd: float) -> str:
+    return f", {usd:.4f} USD"
+
+
+def _refused(facts: Mapping[str, Any]) -> str:
+    return f"  {facts['variant']:<18} {facts['idea']} was tried before: {facts['reason']}"
+
+
+def _repair(facts: Mapping[str, Any]) -> str:
+    failure: Screened = facts["failure"]
+    return (
+        f"  {facts['variant']:<18} {failure.verdict}: {failure.reason}; {facts['agent']} mends it"
+    )
+
+
 def _conflict(facts: Mapping[str, Any]) -> str:
     paths = ", ".join(facts["paths"])
     return f"  {facts['variant']:<18} {facts['idea']} left out: conflict in {paths}"
@@ -113,6 +144,10 @@ _LINES = {
     "replicate": _replicate,
     "raced": _raced,
     "ended": _ended,
+    "ask": _ask,
+    "answer": _answer,
+    "refused": _refused,
+    "repair": _repair,
     "conflict": _conflict,
     "deferred": _deferred,
     "settled": _settled,

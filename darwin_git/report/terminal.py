@@ -38,6 +38,7 @@ def status(data: Data) -> str:
         "",
         f"spent: {totals['trainings']} {runs}, {totals['train_seconds'] / 60:.1f} minutes of "
         f"{work}; {totals['variants']} variants: {_counts(totals['decisions'])}",
+        *_models(data["models"]),
     ]
     if data["open"] is not None:
         lines.append(f"generation {data['open']} is open: `darwin-git step` finishes it")
@@ -165,7 +166,7 @@ def report(data: Data) -> str:
             "ideas tried:",
             *(f"  {line}" for line in _tried(data["trials"], metric)),
             "",
-            _failures(data["failures"], metric),
+            _failures(data["mutations"], metric),
             "",
             f"review the champion:  {data['review']}",
             f"review the best tip:  {data['review_best']}",
@@ -191,12 +192,34 @@ def _tried(trials: Sequence[Data], metric: Metric) -> list[str]:
 
 
 def _failures(data: Data, metric: Metric) -> str:
-    classes = ", ".join(f"{n} {name}" for name, n in data["classes"].items())
-    # The paper's agents wrote GPTs.
-    paper = f"; the paper: {100 * data['paper_rate']:.1f} %" if metric == PERPLEXITY else ""
-    return f"failures: {data['failed']} of {data['trials']} ({100 * data['rate']:.1f} %{paper})" + (
-        f": {classes}" if classes else ""
-    )
+    """How often mutations failed at first and were mended; the paper's agents wrote GPTs."""
+    if not data["made"]:
+        return "mutations: none yet"
+    beside = metric == PERPLEXITY
+    rate = _rate(data["failure_rate"], data["paper_failure_rate"], beside)
+    words = f"mutations: {data['made']}, failed at first: {data['failed']} ({rate})"
+    if data["failed"]:
+        mended = _rate(data["repair_rate"], data["paper_repair_rate"], beside)
+        words += f", repaired of these: {data['repaired']} ({mended})"
+        words += "\n  first failures: " + _counts(data["classes"])
+    return words
+
+
+def _rate(rate: float, paper: float, beside: bool) -> str:
+    return f"{100 * rate:.1f} %" + (f"; the paper: {100 * paper:.1f} %" if beside else "")
+
+
+def _models(data: Data) -> list[str]:
+    """What models took; nothing where there were none."""
+    if not data["calls"]:
+        return []
+    cost = f"{data['usd']:.4f} USD"
+    if data["unpriced"]:
+        cost += f" and {data['unpriced']} calls without a known price"
+    return [
+        f"models: {data['calls']} calls, {data['tokens_in']:,} tokens in and "
+        f"{data['tokens_out']:,} out, {cost}"
+    ]
 
 
 def doctor(data: Data) -> str:

@@ -21,11 +21,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Call:
-    """Work for a slot, or for the proposers' pool, and what makes its result durable."""
+    """Work, and what makes its result durable.
+
+    ``slots`` takes a share of this machine. ``proposers`` is our own thinking, one at a time.
+    ``models`` waits for somebody else's machine: all at once, and an interrupt leaves it behind.
+    """
 
     run: Callable[[Slot], Any]
     keep: Callable[[Any], None] = lambda result: None
-    pool: Literal["slots", "proposers"] = "slots"
+    pool: Literal["slots", "proposers", "models"] = "slots"
 
 
 Steps = Generator[Sequence[Call], list[Any], R]
@@ -50,10 +54,11 @@ def drive(
 ) -> dict[str, R]:
     """Drive all trials to their ends; outcomes by name, in the order of `trials`.
 
-    Proposals run one after another in the order of `trials`, so that each knows the ideas drawn
-    before it and a plan repeats itself. On an exception, KeyboardInterrupt included, calls that
-    have ended are still kept; the rest is the executor's to cancel. Only a DarwinError, such as an
-    engine that is gone, waits for what runs: a training on another slot may be hours old.
+    Our own proposals run one after another in the order of `trials`, so that each knows the ideas
+    drawn before it and a plan repeats itself; models are asked all at once. On an exception,
+    KeyboardInterrupt included, calls that have ended are still kept; the rest is the executor's to
+    cancel. Only a DarwinError, such as an engine that is gone, waits for what runs: a training on
+    another slot may be hours old.
 
     Args:
         tell: told how many calls are waited for after a DarwinError.
@@ -70,8 +75,10 @@ def drive(
         for index, call in enumerate(calls):
             if call.pool == "slots":
                 future = executor.submit(call.run)
-            else:
+            elif call.pool == "proposers":
                 future = proposers.submit(call.run, nobody)
+            else:
+                future = _aside(call.run, nobody)
             pending[future] = name, index, call
 
     def advance(name: str, results: list[Any] | None) -> None:
@@ -115,6 +122,21 @@ def drive(
     finally:
         proposers.shutdown(wait=False, cancel_futures=True)
     return {name: outcomes[name] for name in trials}
+
+
+def _aside(call: Callable[[Slot], Any], slot: Slot) -> Future[Any]:
+    """Run a call on a thread that no exit waits for: an answer may take minutes."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call(slot))
+        except BaseException as error:  # handed to the main thread, as executors do
+            future.set_exception(error)
+
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=run, name="model", daemon=True).start()
+    return future
 
 
 def _await_what_runs(pending: Pending, tell: Callable[[int], None]) -> None:

@@ -48,8 +48,8 @@ def screen(
         found = yield [Call(after(world, pause, look), keep)]
         if found[0].verdict is not Verdict.INFRA:
             break
-    screened: Screened = found[0]
-    return screened
+    # As the notes have it: a repair that is asked for again after a kill is the same question.
+    return screened_of(screen_fields(found[0]))
 
 
 def after(world: World, pause: float, call: Callable[[Slot], T]) -> Callable[[Slot], T]:

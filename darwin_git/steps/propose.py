@@ -3,18 +3,19 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from types import MappingProxyType
 
-from darwin_git.config import FILE_NAME, Genome
-from darwin_git.domain.measurement import FROZEN
-from darwin_git.domain.message import variant_message
+from darwin_git.domain.change import change_id
+from darwin_git.domain.edit_rules import MAX_FILE, path_problem, size
+from darwin_git.domain.message import one_line, variant_message
 from darwin_git.domain.names import VariantName
-from darwin_git.domain.outcome import joined_ideas
 from darwin_git.domain.planning import Plan, Planned
 from darwin_git.domain.population import State
-from darwin_git.domain.trial import Screened
-from darwin_git.ports import Assignment, Declined, Proposal
+from darwin_git.domain.scope import Scope, matches
+from darwin_git.ports import Assignment, Declined, NoTree, Proposal, Proposer, Refusal
+from darwin_git.steps.brief import assignment
 from darwin_git.steps.drive import Call, Steps
+from darwin_git.steps.exchange import exchange_trailers, led, unasked
 from darwin_git.steps.world import World
 
 
@@ -26,6 +27,14 @@ class Made:
     idea: str
     subject: str
     repairs: int = 0
+    failures: tuple[str, ...] = ()
+    """Classes of the failures that were repaired, in order."""
+    lessons: tuple[str, ...] = ()
+    """What of the memory its mutator was shown."""
+    mended: str = ""
+    """What the last failure said that was repaired."""
+    repair: str = ""
+    """The title of the last repair."""
 
 
 def author(world: World, agent: str) -> tuple[str, str]:
@@ -34,111 +43,174 @@ def author(world: World, agent: str) -> tuple[str, str]:
     return f"{agent} ({signature})", f"{agent}@darwin-git.invalid"
 
 
-def assignment(world: World, state: State, plan: Plan, planned: Planned) -> Assignment:
-    """What the mutator is told."""
-    files = world.history.files(planned.parent)
-    target, best = state.agents[planned.target], state.agents[state.best]
-    genome = world.config.genome
-    return Assignment(
-        variant=str(VariantName(plan.generation, planned.slug)),
-        mutator=planned.mutator,
-        target=planned.target,
-        files=files,
-        mutable=frozenset(path for path in files if may_change(path, genome)),
-        train=genome.train,
-        contract=genome.contract,
-        frozen=FROZEN | frozenset(genome.overrides),
-        seed=planned.seed,
-        outcomes=world.outcomes,
-        tried=frozenset(target.tried) | frozenset(world.drawn),
-        present=frozenset(joined_ideas(target.ideas, best.ideas)),
-        control=plan.control,
-    )
-
-
-def may_change(path: str, genome: Genome) -> bool:
-    """Whether agents may change a path: mutable, not protected, never ours or git's."""
-    if path == FILE_NAME or path.split("/")[-1].startswith(".git"):
-        return False
-    return _matches(path, genome.mutable) and not _matches(path, genome.protected)
-
-
 def forbidden(world: World, planned: Planned, commit: str) -> list[str]:
     """Paths that a variant changed and must not, however it came about.
 
-    A person may change more than agents may, but not what is protected.
+    A person may change more than agents may, but not what is protected; what of it was adopted may
+    be joined with other lineages as it is.
     """
-    genome = world.config.genome
-    changed = sorted(world.history.changed(commit, planned.parent))
+    if planned.how == "mix":
+        return []  # what is joined won its own race, and git alone joined it
+    changed = world.history.changed(commit, planned.parent)
     if planned.how == "person":
-        return [path for path in changed if _matches(path, genome.protected)]
-    return [path for path in changed if not may_change(path, genome)]
-
-
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """`*` stays within a folder; `data/*` and `data/**` cover everything below data/, `**` all."""
-    for pattern in patterns:
-        if pattern == "**":
-            return True
-        folder = pattern.removesuffix("/**").removesuffix("/*")
-        if folder != pattern and path.startswith(folder + "/"):
-            if pattern.endswith("/**") or pattern in ("data/*",):
-                return True
-            if "/" not in path.removeprefix(folder + "/"):
-                return True
-        if path.count("/") == pattern.count("/") and fnmatchcase(path, pattern):
-            return True
-    return False
+        protected = world.config.genome.protected
+        return sorted(path for path in changed if matches(path, protected))
+    if planned.other:
+        changed &= world.history.changed(commit, planned.other)
+    return sorted(path for path in changed if not world.scope.allows(path))
 
 
 def mutate(world: World, state: State, plan: Plan, planned: Planned) -> Steps[Made | Declined]:
-    """Ask the mutator and commit what it answers."""
+    """Ask the mutator and commit what it answers, unless it was tried before: then ask again."""
     task = assignment(world, state, plan, planned)
     proposer = world.proposers[planned.mutator]
+    world.tell("propose", variant=task.variant, agent=planned.mutator)
+    answer: Proposal | Declined
+    if proposer.builtin:
+        answer = yield from _drawn(world, proposer, task)
+    else:
+        answer = yield from _asked(world, state, planned, proposer, task)
+    if isinstance(answer, Declined):
+        return answer
+    lessons = tuple(lesson.id for lesson in task.lessons)
+    made = commit(world, plan, planned, answer, {"Darwin-Memory": " ".join(lessons)})
+    return replace(made, lessons=lessons) if isinstance(made, Made) else made
+
+
+def _drawn(world: World, proposer: Proposer, task: Assignment) -> Steps[Proposal | Declined]:
+    """One of our own proposals; they come one after another."""
 
     def run(_: object) -> Proposal | Declined:
         # Ideas drawn meanwhile by others count as tried: four agents try four ideas.
         fresh = replace(task, tried=task.tried | frozenset(world.drawn))
-        with world.executor.hold(proposer.gpu):
-            answer = proposer.propose(fresh)
+        answer = unasked(proposer.propose(fresh))
         if isinstance(answer, Proposal):
             world.drawn.add(answer.idea)
         return answer
 
-    world.tell("propose", variant=task.variant, agent=planned.mutator)
-    answer = (yield [Call(run, pool="proposers")])[0]
-    if isinstance(answer, Declined):
-        return answer
-    return commit(world, plan, planned, answer)
+    answer: Proposal | Declined = (yield [Call(run, pool="proposers")])[0]
+    return answer
 
 
-def commit(world: World, plan: Plan, planned: Planned, proposal: Proposal) -> Made | Declined:
-    """Commit a proposal onto its variant's branch."""
-    foreign = sorted(p for p in proposal.files if not may_change(p, world.config.genome))
-    if foreign:
-        return Declined(f"the mutation touches {foreign[0]}, which agents may not change")
+def _asked(
+    world: World, state: State, planned: Planned, proposer: Proposer, task: Assignment
+) -> Steps[Proposal | Declined]:
+    """A model's or a program's proposal; what was tried before is told and asked for anew."""
+    refusals: list[Refusal] = []
+    while True:
+        dialog = proposer.propose(replace(task, refusals=tuple(refusals)))
+        answer = yield from led(world, task.variant, planned.mutator, proposer, dialog)
+        if isinstance(answer, Declined):
+            return answer
+        known = tried_before(world, state, planned, task, answer)
+        if not known or len(refusals) >= world.config.repair.renewals:
+            return answer
+        refusals.append(Refusal(answer, known))
+        world.tell("refused", variant=task.variant, idea=answer.idea, reason=known)
+
+
+def tried_before(
+    world: World, state: State, planned: Planned, task: Assignment, proposal: Proposal
+) -> str:
+    """What became of the same tree, or of the same change on a relative; empty if it is new."""
+    change = change_id(task.files, proposal.files)
+    known = state.changes.get(change)
+    if known is not None:
+        return f"{known[0]} made the same change: it {known[1]}"
+    if unfit(proposal.files, world.scope):
+        return ""  # commit() says why
+    try:
+        tree = world.history.splice(planned.parent, proposal.files)
+    except NoTree:
+        return ""
+    holder = world.history.holder(tree)
+    if holder is None:
+        return ""
+    subject = world.history.message(holder)[0]
+    return f"its files are those of {holder[:12]} ({one_line(subject)}), measured already"
+
+
+def unfit(files: Mapping[str, str | None], scope: Scope, *, ours: bool = False) -> str:
+    """Why contents cannot be committed, as a sentence; empty where they can.
+
+    A proposer has checked as much: nothing foreign reaches git on its word alone.
+
+    Args:
+        ours: from the catalogue, whose texts are not looked at again.
+    """
+    for path, text in sorted(files.items()):
+        if not scope.allows(path):
+            return f"the mutation touches {path}, which agents may not change"
+        if ours:
+            continue
+        if problem := path_problem(path, scope):
+            return problem
+        if text and ("\0" in text or size(text) > MAX_FILE or not _encodable(text)):
+            return f"the new text of {path} is too long, or no text"
+    return ""
+
+
+def commit(
+    world: World,
+    plan: Plan,
+    planned: Planned,
+    proposal: Proposal,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> Made | Declined:
+    """Commit a proposal onto its variant's branch.
+
+    Args:
+        more: further trailers of ours.
+    """
     variant = VariantName(plan.generation, planned.slug)
+    asked = exchange_trailers(world, str(variant))
+    builtin = world.proposers[planned.mutator].builtin
+    if problem := unfit(proposal.files, world.scope, ours=builtin):
+        return Declined(problem)
     base = world.history.tip(str(variant)) or planned.parent
+    idea = proposal.idea if builtin else named(proposal.idea)
+    subject = one_line(proposal.subject) or f"Try {idea}"
+    try:
+        tree = world.history.splice(base, proposal.files)
+    except NoTree as error:
+        # Such as a file where a folder of images is, which no mutator was shown.
+        return Declined(error.message)
+    if tree == world.history.full_tree(base):
+        return Declined("the mutation changes nothing")
     oid = world.history.grow(
         str(variant),
-        world.history.splice(base, proposal.files),
+        tree,
         (base,),
         variant_message(
-            proposal.subject,
+            subject,
             proposal.hypothesis,
             proposal.expected,
-            _own_trailers(proposal) | trailers(plan, planned),
+            _own_trailers(proposal, idea) | trailers(plan, planned) | asked | dict(more),
         ),
         author(world, planned.mutator),
-        trusted=world.proposers[planned.mutator].builtin and world.history.trusted(base),
+        trusted=builtin and world.history.trusted(base),
     )
-    return Made(oid, proposal.idea, proposal.subject)
+    return Made(oid, idea, subject)
 
 
-def _own_trailers(proposal: Proposal) -> dict[str, str]:
-    """The proposer's trailers that are well-formed; ours go over them."""
-    good = re.compile(r"Darwin-[A-Za-z]+(-[A-Za-z]+)*")
-    return {key: text for key, text in proposal.trailers.items() if good.fullmatch(key)}
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair that JSON let through
+        return False
+    return True
+
+
+def named(idea: str) -> str:
+    """A foreign idea's name as lineages carry it: "+" would make two of it."""
+    return re.sub(r"[^a-z0-9._-]+", "-", idea.lower()).strip("-._")[:40] or "unnamed"
+
+
+def _own_trailers(proposal: Proposal, idea: str) -> dict[str, str]:
+    """What a proposer may say of itself."""
+    may = ("Darwin-Operator", "Darwin-Model")
+    kept = {key: text for key, text in proposal.trailers.items() if key in may}
+    return kept if kept.get("Darwin-Operator") == idea else kept | {"Darwin-Idea": idea}
 
 
 def trailers(plan: Plan, planned: Planned) -> dict[str, str]:
@@ -149,58 +221,3 @@ def trailers(plan: Plan, planned: Planned) -> dict[str, str]:
         "Darwin-Target": planned.target,
         "Darwin-Parent": planned.parent,
     }
-
-
-def join(world: World, state: State, plan: Plan, planned: Planned) -> Made | Declined:
-    """A crossover, a replay or a person's branch: git's three-way merge, committed."""
-    history = world.history
-    parents: tuple[str, ...] = (planned.parent, planned.other)
-    if planned.how == "replay":
-        stone = state.parked[planned.replays]
-        merged = history.replay(planned.other, stone.parent, planned.parent)
-        idea, parents = stone.idea, (planned.parent,)
-        subject = f"Replay {idea} on {planned.target}"
-        why = f"{planned.replays} was parked at a gain of {stone.gain:+.4f} {world.metric.unit}. "
-        why += "Edits that fail alone may win in company."
-    elif planned.how == "crossover":
-        merged = history.merge(planned.parent, planned.other)
-        mine = state.agents[planned.mutator].ideas
-        news = [idea for idea in mine if idea not in state.agents[planned.target].ideas]
-        idea = "+".join(news)
-        subject = f"Cross {planned.target} with {planned.mutator}: {', '.join(news)}"
-        why = f"{planned.mutator}'s lineage has {', '.join(news)}, {planned.target}'s has not."
-    else:
-        merged = history.merge(planned.parent, planned.other)
-        idea, subject = f"person-{planned.other[:8]}", f"Enter {planned.other[:12]} as a variant"
-        why = f"Proposed by a person, joined with the tip of {planned.target}."
-    if merged.tree is None:
-        return Declined("conflict in " + ", ".join(merged.conflicts))
-    oid = history.grow(
-        str(VariantName(plan.generation, planned.slug)),
-        merged.tree,
-        parents,
-        variant_message(subject, why, "", trailers(plan, planned) | {"Darwin-Operator": idea}),
-        author(world, planned.mutator),
-        trusted=all(history.trusted(one) for one in (planned.parent, planned.other)),
-    )
-    return Made(oid, idea, subject)
-
-
-def repair(
-    world: World, state: State, plan: Plan, planned: Planned, made: Made, failed: Screened
-) -> Steps[Made | Declined]:
-    """Show the mutator what went wrong; a mended proposal is one more commit on the branch."""
-    if planned.how != "mutate":
-        return Declined("nobody to repair a merge")
-    task = assignment(world, state, plan, planned)
-    proposer = world.proposers[planned.mutator]
-    now: Mapping[str, str] = world.history.files(made.commit)
-    changes = {path: text for path, text in now.items() if task.files.get(path) != text}
-    previous = Proposal(changes, made.idea, made.subject, "", "", {})
-
-    def run(_: object) -> Proposal | Declined:
-        with world.executor.hold(proposer.gpu):
-            return proposer.repair(task, previous, failed)
-
-    answer = (yield [Call(run, pool="proposers")])[0]
-    return answer if isinstance(answer, Declined) else commit(world, plan, planned, answer)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from darwin_git.domain.change import change_id
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.planning import Plan, Planned
@@ -12,7 +13,9 @@ from darwin_git.domain.trial import Allowance, Replicate, Subject, Verdict
 from darwin_git.ports import Declined
 from darwin_git.steps import measure
 from darwin_git.steps.drive import Steps
-from darwin_git.steps.propose import Made, forbidden, join, mutate, repair
+from darwin_git.steps.join import join
+from darwin_git.steps.propose import Made, forbidden, mutate
+from darwin_git.steps.repair import repair
 from darwin_git.steps.world import World
 
 
@@ -24,7 +27,7 @@ def trial(world: World, state: State, plan: Plan, planned: Planned, rule: RaceRu
         if planned.how == "mutate":
             answer = yield from mutate(world, state, plan, planned)
         else:
-            answer = join(world, state, plan, planned)
+            answer = yield from join(world, state, plan, planned)
         if isinstance(answer, Declined):
             verdict = Verdict.INFRA if answer.infra else Verdict.REJECTED
             return _ended(world, planned, variant, None, verdict, answer.reason, "proposal")
@@ -43,7 +46,28 @@ def committed(world: World, variant: str) -> Made | None:
     if tip is None:
         return None
     subject, trailers = world.history.message(tip)
-    return Made(tip, trailers.get("Darwin-Operator") or "unnamed", subject)
+    repairs = trailers.get("Darwin-Repair", "")
+    return Made(
+        tip,
+        trailers.get("Darwin-Idea") or trailers.get("Darwin-Operator") or "unnamed",
+        trailers.get("Darwin-Mutation") or subject,
+        int(repairs) if repairs.isdecimal() else 0,
+        tuple(trailers.get("Darwin-Failures", "").split()),
+        tuple(trailers.get("Darwin-Memory", "").split()),
+        trailers.get("Darwin-Mended", ""),
+        subject if repairs else "",
+    )
+
+
+def change_of(world: World, planned: Planned, made: Made) -> str:
+    """What a mutation changes; of a merge nobody asks."""
+    if planned.how != "mutate":
+        return ""
+    before, after = world.history.files(planned.parent), world.history.files(made.commit)
+    changed: dict[str, str | None] = {
+        path: text for path, text in after.items() if before.get(path) != text
+    }
+    return change_id(before, changed | {path: None for path in before if path not in after})
 
 
 def _screened(
@@ -73,11 +97,13 @@ def _screened(
             return made, subject, None, ended
         answer = yield from repair(world, state, plan, planned, made, found)
         if isinstance(answer, Declined):
-            ended = _ended(
-                world, planned, variant, made, found.verdict, found.reason, found.failure
-            )
+            verdict: Verdict = found.verdict
+            reason, failure = found.reason, found.failure
+            if answer.infra:  # who could not be asked is not to blame
+                verdict, reason, failure = Verdict.INFRA, answer.reason, "proposal"
+            ended = _ended(world, planned, variant, made, verdict, reason, failure)
             return made, subject, None, ended
-        made = replace(answer, repairs=made.repairs + 1)
+        made = answer
 
 
 def _raced(
@@ -142,6 +168,11 @@ def _raced(
         subject=made.subject,
         verdict=Verdict.OK,
         repairs=made.repairs,
+        failures=made.failures,
+        mended=made.mended,
+        repair=made.repair,
+        lessons=made.lessons,
+        change=change_of(world, planned, made),
         effects=effects,
         gain=sum(effects.values()) / len(effects),
         sd=_standard_error(list(effects.values()), state.s0),
@@ -202,6 +233,11 @@ def _ended(
         reason=reason,
         failure=failure,
         repairs=made.repairs if made else 0,
+        failures=made.failures if made else (),
+        mended=made.mended if made else "",
+        repair=made.repair if made else "",
+        lessons=made.lessons if made else (),
+        change=change_of(world, planned, made) if made else "",
     )
     world.tell("ended", variant=variant, trial=ended)
     return ended

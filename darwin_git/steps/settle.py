@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from darwin_git.domain.lessons import MemoryEvent
 from darwin_git.domain.message import merge_message
 from darwin_git.domain.names import CHAMPION, LEDGER, VariantName, agent_ref
 from darwin_git.domain.outcome import Decision, Trial, joined_ideas
@@ -14,6 +15,7 @@ from darwin_git.domain.population import State, apply
 from darwin_git.domain.selection import RULES, Candidate
 from darwin_git.errors import DarwinError
 from darwin_git.ports import Measured, Move
+from darwin_git.steps.exchange import spent_in
 from darwin_git.steps.measure import measurement, spent
 from darwin_git.steps.propose import author
 from darwin_git.steps.world import World
@@ -98,8 +100,18 @@ def select(
     return decisions
 
 
-def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> State:
-    """Apply a generation's outcomes in one transition; the new state."""
+def settle(
+    world: World,
+    state: State,
+    plan: Plan,
+    trials: Sequence[Trial],
+    learned: Sequence[MemoryEvent] = (),
+) -> State:
+    """Apply a generation's outcomes in one transition; the new state.
+
+    Args:
+        learned: what memory gains.
+    """
     refuse_occupied(world, state)
     chosen = world.config.selection
     decisions = select(state, trials, chosen.rule, world.config.population.seed, plan.generation)
@@ -122,6 +134,7 @@ def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> S
             "number": plan.generation,
             "trainings": trainings,
             "seconds": round(seconds, 3),
+            "models": spent_in(world.history.exchanges(f"{plan.generation:04d}")).__dict__,
         }
     )
     _replace(world, draft)
@@ -135,6 +148,7 @@ def settle(world: World, state: State, plan: Plan, trials: Sequence[Trial]) -> S
         draft.state,
         {f"fitness/{plan.generation:04d}.json": _fitness(draft, plan)},
         f"Close generation {plan.generation}",
+        learned,
     )
     return draft.state
 

@@ -103,7 +103,8 @@ def _commit(
     for other in others:
         merged = history.merge(tip, other.commit)
         if merged.tree is None:
-            world.tell("conflict", variant=variant, idea=other.idea, paths=merged.conflicts)
+            paths = [conflict.path for conflict in merged.conflicts]
+            world.tell("conflict", variant=variant, idea=other.idea, paths=paths)
             continue
         joined.append(other)
         tip = history.commit(merged.tree, (tip, other.commit), "union in progress\n", made_by)

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from darwin_git.config import Config, Selection
+from darwin_git.domain.account import Account
+from darwin_git.domain.lessons import Lesson
 from darwin_git.domain.metric import Metric
+from darwin_git.domain.scope import Scope
 from darwin_git.domain.statistics import CertificateRule, RaceRule
 from darwin_git.domain.trial import Subject
-from darwin_git.ports import Executor, History, Measured, Outcome, Proposer, Trials
+from darwin_git.ports import Executor, History, Measured, Outcome, Past, Proposer, Trials
+from darwin_git.steps.desk import Desk
 
 
 class Listener(Protocol):
@@ -42,7 +46,22 @@ class World:
     outcomes: tuple[Outcome, ...] = ()
     """What the run has seen, for this generation's proposers."""
     drawn: set[str] = field(default_factory=set)
-    """Ideas drawn in this generation."""
+    """Ideas that our own proposers drew in this generation."""
+    desk: Desk = field(default_factory=Desk)
+    """This generation's exchanges with models."""
+    account: Account = field(default_factory=Account)
+    """What models cost, and the budget."""
+    trained_before: float = 0.0
+    """Seconds of trainings before this command."""
+    past: tuple[Past, ...] = ()
+    """The last generations' trials, for this generation's proposers; the latest last."""
+    lessons: Mapping[str, Lesson] = field(default_factory=dict)
+    """What the run has learned, as it stood when the generation began."""
+
+    @property
+    def scope(self) -> Scope:
+        """What agents may change."""
+        return Scope(self.config.genome.mutable, self.config.genome.protected)
 
     @property
     def race(self) -> RaceRule:

@@ -137,3 +137,32 @@ def test_cancel_kills_running_commands_and_drops_the_queue(tmp_path: Path) -> No
     running.result().outputs.discard()
     with pytest.raises(CancelledError):
         queued.result()
+
+
+def test_who_waits_for_a_gpu_asks_nobody_after_the_end() -> None:
+    executor = LocalExecutor(plan_slots([0], ["0"]))
+    running, release = threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def train(slot: Slot) -> None:
+        running.set()
+        release.wait(10)
+
+    def ask() -> None:
+        with executor.hold("0"):
+            asked.append("a question that would be paid for")
+
+    def refused() -> None:
+        with pytest.raises(CancelledError):
+            ask()
+
+    executor.submit(train)
+    assert running.wait(10)
+    thread = threading.Thread(target=refused)
+    thread.start()
+    time.sleep(0.05)
+    threading.Timer(0.2, release.set).start()
+    executor.close(cancel=True)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert asked == []

@@ -26,6 +26,14 @@ STATUS: dict[str, Any] = {
         "variants": 20,
         "decisions": {"prune": 15, "adopt": 5},
     },
+    "models": {
+        "calls": 3,
+        "tokens_in": 1200,
+        "tokens_out": 340,
+        "usd": 0.0123,
+        "unpriced": 0,
+        "seconds": 4.0,
+    },
     "open": None,
 }
 
@@ -58,7 +66,8 @@ def test_status_reads_in_one_screen() -> None:
         "\n"
         "stepping stones: rotary -0.10 %\n"
         "\n"
-        "spent: 40 trainings, 1.5 minutes of training; 20 variants: 5 adopt, 15 prune"
+        "spent: 40 trainings, 1.5 minutes of training; 20 variants: 5 adopt, 15 prune\n"
+        "models: 3 calls, 1,200 tokens in and 340 out, 0.0123 USD"
     )
     assert "`darwin-git step` finishes it" in terminal.status(STATUS | {"open": 6})
     assert terminal.status({"baseline": None}).startswith("no baseline yet")
@@ -197,12 +206,15 @@ def test_the_report_goes_from_what_is_proved_to_what_was_tried() -> None:
         "provisional": {"agent": "a2", "gain": 0.08, "ideas": ["muon"]},
         "history": [[0, 0.0, 0.0], [1, 0.08, 0.04]],
         "trials": EVENTS[1::-1],
-        "failures": {
-            "failed": 1,
-            "trials": 2,
-            "rate": 0.5,
-            "paper_rate": 0.375,
-            "classes": {"NameError": 1},
+        "mutations": {
+            "made": 4,
+            "failed": 2,
+            "repaired": 1,
+            "classes": {"shape": 2},
+            "failure_rate": 0.5,
+            "repair_rate": 0.5,
+            "paper_failure_rate": 0.375,
+            "paper_repair_rate": 0.1667,
         },
         "review": "git log champion",
         "review_best": "git log a2",
@@ -214,7 +226,12 @@ def test_the_report_goes_from_what_is_proved_to_what_was_tried() -> None:
     tried = lines.index("ideas tried:")
     assert lines[tried + 2].split()[:2] == ["a2", "adopt"], "the best first"
     assert lines[tried + 3].endswith("crashed: NameError")
-    assert "failures: 1 of 2 (50.0 %; the paper: 37.5 %): 1 NameError" in lines
+    told = lines.index(
+        "mutations: 4, failed at first: 2 (50.0 %; the paper: 37.5 %), "
+        "repaired of these: 1 (50.0 %; the paper: 16.7 %)"
+    )
+    assert lines[told + 1] == "  first failures: 2 shape"
+    assert "models: 3 calls, 1,200 tokens in and 340 out, 0.0123 USD" in lines
 
 
 def test_printable_keeps_lines_and_letters_and_nothing_else() -> None:

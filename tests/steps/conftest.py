@@ -12,6 +12,7 @@ import pytest
 from benchmarks.free import FreeProposer, FreeTrials, Inline, genome
 from darwin_git.config import Agent, Config
 from darwin_git.domain.population import State
+from darwin_git.steps.exchange import open_account
 from darwin_git.steps.start import baseline
 from darwin_git.steps.world import World
 from darwin_git.store.history import GitHistory
@@ -43,12 +44,16 @@ def open_world(folder: Path) -> Iterator[Open]:
             stack.enter_context(repository.session())
             history = GitHistory(repository)
             names = {f"a{n}": Agent() for n in range(1, 5)}
+            chosen = Config(agents=names, **config)
+            account, trained = open_account(history, chosen.budget)
             return World(
+                account=account,
+                trained_before=trained,
                 history=history,
                 trials=FreeTrials(history.files),
                 executor=Inline(),
                 proposers=dict.fromkeys(names, proposer or FreeProposer()),
-                config=Config(agents=names, **config),
+                config=chosen,
                 tell=tell or (lambda what, **facts: None),
                 clock=time.monotonic,
             )

@@ -215,7 +215,8 @@ def test_a_proposal_outside_the_mutable_paths_is_rejected(
     open_world: Any, started: Started
 ) -> None:
     class Reaches(FreeProposer):
-        def propose(self, assignment: Any) -> Proposal:
+        def propose(self, assignment: Any) -> Any:
+            yield from ()
             return Proposal({"configurator.py": "x = 1\n"}, "evil", "Reach out", "", "", {})
 
     _, state = started
@@ -229,7 +230,8 @@ def test_a_proposal_outside_the_mutable_paths_is_rejected(
 
 def test_the_same_tree_is_not_trained_twice(open_world: Any, started: Started) -> None:
     class Same(FreeProposer):
-        def propose(self, assignment: Any) -> Proposal:
+        def propose(self, assignment: Any) -> Any:
+            yield from ()
             text = assignment.files["train.py"] + "idea_same = -0.5\n"
             return Proposal({"train.py": text}, "same", "Same", "", "", {"Darwin-Operator": "same"})
 
