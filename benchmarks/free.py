@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from darwin_git.domain.lessons import Reflection
+from darwin_git.domain.learning.lesson import Reflection
 from darwin_git.domain.trial import Allowance, Replicate, Screened, Shard, Subject, Verdict
 from darwin_git.ports import Assignment, Conflict, Declined, Dialog, Proposal, Repair, Review, Slot
 

@@ -16,8 +16,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from darwin_git.domain.answer import AnswerRefused, parse
-from darwin_git.domain.edits import EditsRefused, apply
+from darwin_git.domain.answers.edits import EditsRefused, apply
+from darwin_git.domain.answers.parse import AnswerRefused, parse
 from darwin_git.domain.message import variant_message
 from darwin_git.domain.scope import Scope
 

@@ -28,8 +28,14 @@ from darwin_git.agents.llm.agent import LLMAgent
 from darwin_git.agents.llm.tokens import TokenCounter
 from darwin_git.config import Agent, Repair
 from darwin_git.domain.exchange import Reply
-from darwin_git.domain.lesson_retrieval import Shelf, retrieve, words_of
-from darwin_git.domain.lessons import Evidence, Lesson, MemoryEvent, lesson_event, new_lesson
+from darwin_git.domain.learning.lesson import (
+    Evidence,
+    Lesson,
+    MemoryEvent,
+    lesson_event,
+    new_lesson,
+)
+from darwin_git.domain.learning.retrieval import Shelf, retrieve, words_of
 from darwin_git.domain.measurement import FROZEN
 from darwin_git.domain.scope import Scope
 from darwin_git.domain.trial import Screened, Verdict

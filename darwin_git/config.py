@@ -4,6 +4,7 @@ Order of precedence: the file, then ``DARWIN_SECTION__KEY`` in the environment, 
 """
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -184,9 +185,13 @@ class Agent(Section):
         needed = {"llm": "model", "command": "command"}.get(self.kind)
         if needed and not getattr(self, needed):
             raise ValueError(f'{needed} is missing: kind = "{self.kind}" needs it')
-        reserved = {"model", "messages", "stream", "n", "temperature", "max_tokens"}
-        for name in sorted(reserved & self.parameters.keys()):
+        reserved = {"model", "messages", "stream", "n", "temperature"}
+        limits = {"max_tokens", "max_completion_tokens"}  # what is reserved in the account
+        for name in sorted((reserved | limits) & self.parameters.keys()):
             raise ValueError(f"parameters.{name} is ours to set")
+        for name, value in sorted(self.parameters.items()):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"parameters.{name} must be a finite number")
         return self
 
 

@@ -7,7 +7,7 @@ branches, measurements in notes, and every step first looks for what is there al
 
 from dataclasses import dataclass
 
-from darwin_git.domain.lessons import MemoryEvent, Reflection
+from darwin_git.domain.learning.lesson import MemoryEvent, Reflection
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.planning import Plan, Planned, plan
@@ -15,8 +15,9 @@ from darwin_git.domain.population import State
 from darwin_git.domain.trial import Verdict
 from darwin_git.errors import DarwinError
 from darwin_git.steps.brief import learn_the_past
-from darwin_git.steps.claim import refuse_spent, trainings_reserved
+from darwin_git.steps.claim import trainings_reserved
 from darwin_git.steps.drive import Steps, drive
+from darwin_git.steps.hours import refuse_spent
 from darwin_git.steps.race import committed, trial
 from darwin_git.steps.reflect import lessons_of, reflection
 from darwin_git.steps.settle import refuse_moved, refuse_occupied, settle

@@ -39,6 +39,9 @@ def test_all_faults_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1
 
 
+MODEL = '[agents.a2]\n[agents.a1]\nkind = "llm"\nmodel = "m"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -59,6 +62,8 @@ def test_all_faults_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
         ),
         ("[selection]\nrace_drop = 0.9\n", "race_drop = 0.9 must not be above race_merge = 0.8"),
         ('[agents.a1]\n[agents.a2]\nfamilies = ["optimiser"]\n', "'optimiser'.*optimizer, reg"),
+        (MODEL + "parameters = {max_completion_tokens = 9}\n", "completion_tokens is ours to set"),
+        (MODEL + "parameters = {top_p = nan}\n", "parameters.top_p must be a finite number"),
     ],
 )
 def test_bad_values_are_named(tmp_path: Path, text: str, says: str) -> None:

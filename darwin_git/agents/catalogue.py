@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from darwin_git.domain.lessons import Reflection
+from darwin_git.domain.learning.lesson import Reflection
 from darwin_git.ports import (
     Assignment,
     Conflict,

@@ -23,7 +23,7 @@ from darwin_git.agents.programs.taken import Files, in_checkout, resolved, taken
 from darwin_git.agents.programs.task import in_words, task
 from darwin_git.domain.change import change_id
 from darwin_git.domain.exchange import Purpose, Reply
-from darwin_git.domain.lessons import Reflection
+from darwin_git.domain.learning.lesson import Reflection
 from darwin_git.domain.quoting import line
 from darwin_git.errors import DarwinError
 from darwin_git.ports import (

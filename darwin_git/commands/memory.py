@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from darwin_git.commands.read import Data, metric_of, must_state, schema
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import (
     KINDS,
     TEXT,
     Lesson,

@@ -151,11 +151,26 @@ def find(repository: Repository, history: GitHistory, name: str) -> str:
     for candidate in candidates:
         found = found or repository.commit_of(candidate)
     if found is None:
-        raise DarwinError(
+        raise _uncommitted(history, name) or DarwinError(
             f"{name!r} is no variant, agent or commit here",
             hint="`darwin-git log` names the variants, as in 0003/a2-on-a1",
         )
     return found
+
+
+def _uncommitted(history: GitHistory, name: str) -> DarwinError | None:
+    """Why a variant of a closed generation has no commit, and where its exchanges lie."""
+    generation = name.partition("/")[0]
+    events = history.events(int(generation)) if generation.isdecimal() else ()
+    for event in events:
+        if event["kind"] == "trial" and event["variant"] == name:
+            asked = [e.number for e in history.exchanges(generation) if e.variant == name]
+            where = f"git show {names.EXCHANGE}:{name}/{max(asked, default=1)}.json"
+            return DarwinError(
+                f"{name} was not committed; {event['verdict']}: {event['reason']}",
+                hint=f"what was asked and answered at last: {where}" if asked else "",
+            )
+    return None
 
 
 def show(repository: Repository, history: GitHistory, name: str) -> Data:

@@ -7,9 +7,12 @@ neighbouring lines differ.
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 
 LENGTH = 20
+MOST_PAIRS = 200_000
+"""Pairs of equal lines from which difflib, whose time grows faster than they, is not asked."""
 
 
 def change_id(before: Mapping[str, str], after: Mapping[str, str | None]) -> str:
@@ -31,8 +34,15 @@ def change_id(before: Mapping[str, str], after: Mapping[str, str | None]) -> str
 
 def _rows(old: str, new: str) -> list[str]:
     mine, theirs = _lines(old), _lines(new)
+    ours, others = Counter(mine), Counter(theirs)
+    if sum(count * others[line] for line, count in ours.items()) > MOST_PAIRS:
+        # Thousands of like lines: what went and what came is told without its place.
+        gone, come = ours - others, others - ours
+        moved = [] if gone or come or mine == theirs else theirs
+        rows = [f"-{n} {line}" for line, n in gone.items()]
+        return rows + [f"+{n} {line}" for line, n in come.items()] + moved
     matcher = difflib.SequenceMatcher(None, mine, theirs, autojunk=False)
-    rows: list[str] = []
+    rows = []
     for tag, i, j, m, n in matcher.get_opcodes():
         if tag != "equal":
             rows += [f"-{line}" for line in mine[i:j]] + [f"+{line}" for line in theirs[m:n]]

@@ -86,8 +86,8 @@ class Mutations:
     """How often a mutation worked at first, and how often it was mended.
 
     Attributes:
-        made: mutations that were committed.
-        failed: those whose first screen failed.
+        made: mutations that were written: committed, or answered and of no use.
+        failed: those whose first screen failed, or that could not be applied.
         repaired: those of them that a repair brought through the screen.
         classes: of the first failures.
     """
@@ -228,8 +228,13 @@ def _trial(state: State, event: Event) -> State:
 
 
 def _mutated(sofar: Mutations, event: Event) -> Mutations:
-    """One more mutation, where the trial was one and reached its screen."""
-    if event["how"] != "mutate" or not event["commit"] or event["verdict"] in NEVER_SCREENED:
+    """One more mutation, where the trial was one and somebody wrote it.
+
+    An answer that never became a commit is a failure of class ``answer``.
+    """
+    if event["how"] != "mutate" or event["verdict"] in NEVER_SCREENED:
+        return sofar
+    if not event["commit"] and event["failure"] != "answer":
         return sofar
     classes = [*event.get("failures", ())]
     passed = event["verdict"] in ("ok", "stopped") or event.get("trainings", 0) > 0

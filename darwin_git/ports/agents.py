@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 from darwin_git.domain.exchange import Purpose, Reply, Usage
-from darwin_git.domain.lessons import Lesson, Reflection
+from darwin_git.domain.learning.lesson import Lesson, Reflection
 from darwin_git.domain.metric import PERPLEXITY, Metric
 from darwin_git.domain.scope import Scope
 from darwin_git.domain.trial import Screened

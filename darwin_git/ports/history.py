@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from darwin_git.domain.exchange import Exchange
-from darwin_git.domain.lessons import Lesson, MemoryEvent
+from darwin_git.domain.learning.lesson import Lesson, MemoryEvent
 from darwin_git.domain.planning import Plan
 from darwin_git.domain.population import State
 from darwin_git.domain.trial import Subject

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from darwin_git.domain.lesson_rules import bounded
+from darwin_git.domain.learning.rules import bounded
 from darwin_git.domain.message import one_line
 from darwin_git.domain.metric import Metric
 from darwin_git.report.table import Data, metric_of, table

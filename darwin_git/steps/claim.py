@@ -19,10 +19,11 @@ from darwin_git.domain.statistics import (
     paired,
 )
 from darwin_git.domain.trial import Replicate, Subject, Verdict
-from darwin_git.errors import SPENT, DarwinError
+from darwin_git.errors import DarwinError
 from darwin_git.ports import Measured, Move
 from darwin_git.steps import measure
 from darwin_git.steps.drive import Steps, drive
+from darwin_git.steps.hours import refuse_spent
 from darwin_git.steps.settle import refuse_moved, refuse_occupied
 from darwin_git.steps.world import World
 
@@ -42,31 +43,6 @@ class _Compared:
 def trainings_reserved(world: World, state: State) -> int:
     """The most trainings that the next certificate can spend: both sides, every look."""
     return 2 * world.claim.looks(state.certificates + 1)[-1][0]
-
-
-def refuse_spent(world: World, state: State, trainings: int, what: str) -> None:
-    """Begin nothing that device hours do not allow.
-
-    Args:
-        trainings: the most that `what` may take.
-
-    Raises:
-        DarwinError: it could pass a limit; exit code 5.
-    """
-    totals = state.totals
-    needed = trainings * totals.train_seconds / max(1, totals.trainings)
-    for limits, spent in (
-        (world.account.whole, totals.train_seconds),
-        (world.account.command, totals.train_seconds - world.trained_before),
-    ):
-        if limits.seconds is not None and spent + needed > limits.seconds:
-            raise DarwinError(
-                f"{limits.name} allows {limits.seconds / 3600:.2f} device hours: "
-                f"{spent / 3600:.2f} h are spent, and {what} may take {needed / 3600:.2f} h",
-                hint="raise budget.device_hours in darwin.toml or --device-hours; "
-                "`darwin-git report` shows what there is",
-                exit_code=SPENT,
-            )
 
 
 def claim(world: World, state: State) -> Claim:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from darwin_git.domain.answers.rules import MAX_FILE, path_problem, size
 from darwin_git.domain.change import change_id
-from darwin_git.domain.edit_rules import MAX_FILE, path_problem, size
 from darwin_git.domain.message import one_line, variant_message
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.planning import Plan, Planned

@@ -30,7 +30,11 @@ def trial(world: World, state: State, plan: Plan, planned: Planned, rule: RaceRu
             answer = yield from join(world, state, plan, planned)
         if isinstance(answer, Declined):
             verdict = Verdict.INFRA if answer.infra else Verdict.REJECTED
-            return _ended(world, planned, variant, None, verdict, answer.reason, "proposal")
+            ours = planned.mutator in world.proposers and world.proposers[planned.mutator].builtin
+            # An answer that cannot be used is a failed mutation; an idea that is lacking is none.
+            asked = planned.how == "mutate" and not (ours or answer.infra)
+            failure = "answer" if asked else "proposal"
+            return _ended(world, planned, variant, None, verdict, answer.reason, failure)
         made = answer
     world.tell("proposed", variant=variant, idea=made.idea, subject=made.subject)
     made, subject, allowance, ended = yield from _screened(world, state, plan, planned, made)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from darwin_git.domain.lessons import MemoryEvent, Reflection
+from darwin_git.domain.learning.lesson import MemoryEvent, Reflection
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.planning import Plan

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from darwin_git.config import Memory
-from darwin_git.domain.lesson_credit import reflected, retire_by_rule, validate
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lesson_retrieval import PER_KIND, retrieve, words_of
-from darwin_git.domain.lesson_rules import learn
-from darwin_git.domain.lessons import Lesson, MemoryEvent, Reflection
+from darwin_git.domain.learning.credit import reflected, retire_by_rule, validate
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import Lesson, MemoryEvent, Reflection
+from darwin_git.domain.learning.retrieval import PER_KIND, retrieve, words_of
+from darwin_git.domain.learning.rules import learn
 from darwin_git.domain.metric import Metric
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.outcome import Trial

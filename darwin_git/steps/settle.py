@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from darwin_git.domain.lessons import MemoryEvent
+from darwin_git.domain.learning.lesson import MemoryEvent
 from darwin_git.domain.message import merge_message
 from darwin_git.domain.names import CHAMPION, LEDGER, VariantName, agent_ref
 from darwin_git.domain.outcome import Decision, Trial, joined_ideas
@@ -193,12 +193,13 @@ def _adopt(world: World, draft: _Draft, t: Trial, variant: str, ideas: tuple[str
     """An adopting merge: parents (branch tip, measured commit), exactly the measured tree."""
     lineage = draft.state.agents[t.planned.target]
     effects = ", ".join(f"{x:+.4f}" for x in (t.effects or {}).values())
+    seeds = "1 paired seed" if len(t.effects or {}) == 1 else f"{len(t.effects or {})} paired seeds"
     metric = world.metric
     message = merge_message(
         f"Adopt {t.idea} into {t.planned.target}: {metric.in_words(t.gain or 0.0)}, provisional",
         [
             f"{t.subject} ({variant}).",
-            f"Provisional, on {len(t.effects or {})} paired seeds against its parent: {effects} "
+            f"Provisional, on {seeds} against its parent: {effects} "
             f"{metric.unit}; {metric.in_words(t.total_gain)} against the baseline on the same "
             "seeds. Only a certificate is a claim.",
         ],

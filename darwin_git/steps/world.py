@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from darwin_git.config import Config, Selection
 from darwin_git.domain.account import Account
-from darwin_git.domain.lessons import Lesson
+from darwin_git.domain.learning.lesson import Lesson
 from darwin_git.domain.metric import Metric
 from darwin_git.domain.scope import Scope
 from darwin_git.domain.statistics import CertificateRule, RaceRule

@@ -9,7 +9,7 @@ from darwin_git.config import FILE_NAME
 from darwin_git.domain import names
 from darwin_git.domain.evidence import summary_note
 from darwin_git.domain.exchange import Exchange
-from darwin_git.domain.lessons import Lesson, MemoryEvent
+from darwin_git.domain.learning.lesson import Lesson, MemoryEvent
 from darwin_git.domain.message import one_line
 from darwin_git.domain.planning import Plan
 from darwin_git.domain.population import State, from_json, to_json

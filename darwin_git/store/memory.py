@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from darwin_git.domain import lesson_file
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lesson_retrieval import Shelf
-from darwin_git.domain.lessons import MemoryEvent
+from darwin_git.domain.learning import file as lesson_file
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import MemoryEvent
+from darwin_git.domain.learning.retrieval import Shelf
 from darwin_git.domain.records import Scan, canonical_json, parse_lines, scan_lines
 from darwin_git.store.ledger import LESSONS, MEMORY, Ledger, memory_path
 

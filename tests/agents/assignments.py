@@ -7,7 +7,7 @@ from typing import Any
 
 from darwin_git.config import Agent
 from darwin_git.config import Repair as Limits
-from darwin_git.domain.lessons import Evidence, Lesson
+from darwin_git.domain.learning.lesson import Evidence, Lesson
 from darwin_git.domain.measurement import FROZEN
 from darwin_git.domain.scope import Scope
 from darwin_git.domain.trial import Screened, Verdict

@@ -305,7 +305,7 @@ def test_filtered_and_unfinished_answers_are_not_paid_for_again() -> None:
     assert (reply.status, reply.text, len(asked)) == ("infra", "", 1)
     assert "content filter" in reply.reason
     reply, asked = ask([Text("", finish="length", usage=(50, 200)), "no"])
-    assert "spent all its tokens" in reply.reason
+    assert "spent all its tokens before it answered: raise answer_tokens" in reply.reason
     assert (reply.usage.tokens_out, len(asked)) == (200, 1)
     refused = refusal(400, "The prompt was filtered", code="content_filter")
     assert ask([refused])[0].status == "infra"

@@ -12,7 +12,7 @@ from darwin_git.agents.llm.agent import LLMAgent
 from darwin_git.agents.llm.connect import connect
 from darwin_git.agents.llm.prices import Price
 from darwin_git.domain.exchange import Reply, Usage, request_digest
-from darwin_git.domain.lessons import Draft, Reflection
+from darwin_git.domain.learning.lesson import Draft, Reflection
 from darwin_git.domain.trial import Screened, Verdict
 from darwin_git.executors.local import plan_slots
 from darwin_git.ports.agents import Ask, Declined, Dialog, Proposal, Review
@@ -430,6 +430,9 @@ REVIEW = Review(3, (past(1), past(2)), (lesson(),))
     [
         '{"kind": "Dead End", "text": "Gating the MLP lost 0.01 twice.", "scope": ["swiglu"]}\n'
         '{"retire": "0123456789ab", "why": "15 works now"}\n',
+        '<think>\nOne [of 3]:\n{"kind": "recipe", "text": "A thought."}\n</think>\n[{"kind": '
+        '"dead_end", "text": "Gating the MLP lost 0.01 twice.",\n"scope": ["swiglu"]}, {"retire": '
+        '"0123456789ab", "why": "15 works now"}]',
         'Here:\n```json\n[{"kind": "dead_end", "text": "Gating the MLP lost 0.01 twice.",\n'
         '"scope": "swiglu"}, {"retire": "0123456789ab", "why": "15 works now"}]\n```',
         '{"lessons": [\n{"kind": "dead-end", "text": "Gating the MLP lost 0.01 twice.", "scope": '

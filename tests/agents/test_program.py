@@ -18,7 +18,7 @@ from darwin_git.agents.programs.changes import Refused, changes_of, name, said
 from darwin_git.agents.programs.task import in_words, task
 from darwin_git.config import Agent
 from darwin_git.domain.exchange import Reply, request_digest
-from darwin_git.domain.lessons import Lesson
+from darwin_git.domain.learning.lesson import Lesson
 from darwin_git.domain.records import canonical_json
 from darwin_git.domain.scope import Scope
 from darwin_git.domain.trial import Screened, Verdict

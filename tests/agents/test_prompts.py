@@ -14,8 +14,9 @@ from darwin_git.agents.llm.context import used
 from darwin_git.agents.llm.parts import TooLong
 from darwin_git.agents.llm.prompt import Prompts, Rendered
 from darwin_git.agents.llm.strategies import STRATEGIES
-from darwin_git.domain import answer, conflicts
-from darwin_git.domain.lessons import Evidence
+from darwin_git.domain.answers import conflicts
+from darwin_git.domain.answers import parse as answer
+from darwin_git.domain.learning.lesson import Evidence
 from darwin_git.domain.metric import Metric
 from darwin_git.domain.scope import Scope
 from darwin_git.domain.trial import Screened, Verdict

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from darwin_git.commands.memory import summary
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import (
     Evidence,
     Lesson,
     LessonKind,

@@ -26,7 +26,7 @@ from darwin_git.commands.verify import verify
 from darwin_git.config import FILE_NAME, Config, load
 from darwin_git.domain import names
 from darwin_git.domain.exchange import Reply, Usage
-from darwin_git.domain.lessons import Reflection
+from darwin_git.domain.learning.lesson import Reflection
 from darwin_git.domain.names import VariantName
 from darwin_git.domain.planning import Plan, Planned
 from darwin_git.domain.population import apply

@@ -1,5 +1,7 @@
 """The same edit is known again on a relative."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +40,18 @@ def test_other_edits_are_other_changes() -> None:
 def test_a_file_that_does_not_change_does_not_count(lines: list[str]) -> None:
     text = "\n".join(lines)
     assert change_id({**BASE, "x": text}, {**EDIT, "x": text}) == change_id(BASE, EDIT)
+
+
+def test_thousands_of_like_lines_are_told_apart_at_once() -> None:
+    """difflib would compare for hours, and a step waits for nobody's table."""
+    old = "".join(f"{n % 7}\n" for n in range(60_000))
+    news = [
+        "".join(f"{n % 5}\n" for n in range(60_000)),
+        old + "8\n",
+        "8\n" + old.replace("1\n", "2\n", 1),
+        "".join(reversed(old.splitlines(True))),
+    ]
+    began = time.monotonic()
+    ids = {change_id({"table.py": old}, {"table.py": new}) for new in (old, *news)}
+    assert time.monotonic() - began < 10
+    assert len(ids) == 5

@@ -163,3 +163,12 @@ def test_a_state_survives_json() -> None:
 def test_unknown_events_change_nothing() -> None:
     state = start(BASE)
     assert apply(state, {"kind": "from-the-future"}) == state
+
+
+def test_an_answer_that_was_of_no_use_counts_as_a_failed_mutation() -> None:
+    nothing = {"commit": "", "verdict": "rejected", "decision": "prune", "gain": None}
+    refused = event(**nothing, failure="answer")
+    none_left = event(**nothing, failure="proposal")
+    state = apply(apply(start(BASE), refused), none_left)
+    assert (state.mutations.made, state.mutations.failed) == (1, 1)
+    assert state.mutations.classes == {"answer": 1}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from darwin_git.domain.exchange import Purpose, Reply, Usage
-from darwin_git.domain.lessons import Draft, Reflection
+from darwin_git.domain.learning.lesson import Draft, Reflection
 from darwin_git.ports import (
     Ask,
     Assignment,

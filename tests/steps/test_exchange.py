@@ -1,5 +1,6 @@
 """Asking models from a generation: durable, paid once, repaired, never held against an outage."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -8,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from darwin_git.commands import read
 from darwin_git.config import Agent
 from darwin_git.domain.account import Account, Allowed
 from darwin_git.domain.exchange import Reply, Usage
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lessons import lesson_event, new_lesson, retire_event
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import lesson_event, new_lesson, retire_event
 from darwin_git.domain.outcome import Decision
 from darwin_git.domain.planning import Plan, Planned
 from darwin_git.domain.population import State
@@ -150,6 +152,11 @@ def test_an_outage_is_nobodys_fault(started: Started, folder: Path) -> None:
         t.planned.how == "mutate" and t.verdict != "infra" for t in done.trials
     )
     assert done.after.models.calls == 1, "what it took is counted all the same"
+    variant = f"0001/{trial.planned.slug}"
+    with pytest.raises(DarwinError, match="was not committed; infra: the server answered 503") as e:
+        read.show(world.history._repository, world.history, variant)
+    place = e.value.hint.partition("git show ")[2]
+    assert json.loads(git(folder, "cat-file", "-p", place))["variant"] == variant
 
 
 def test_an_outage_of_everybody_burns_no_generation(started: Started) -> None:

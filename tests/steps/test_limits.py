@@ -1,5 +1,6 @@
 """Limits that hold whatever fails, and what a kill must not change: questions, names, sums."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from darwin_git.steps import measure
 from darwin_git.steps.brief import assignment, learn_the_past
 from darwin_git.steps.drive import drive
 from darwin_git.steps.exchange import open_account
+from darwin_git.steps.propose import forbidden
 from darwin_git.steps.world import World
 
 from .talker import PRICE, Talker, line
@@ -132,7 +134,7 @@ class Chatty(FreeTrials):
         found = super().screen(subject, reference, slot)
         if found.verdict is Verdict.OK:
             return found
-        log = "".join(f"line {n} of a traceback\n" for n in range(400))[-4000:]
+        log = "".join(f"line {n} of a traceback\n" for n in range(400))[-5000:]
         return Screened(found.verdict, found.reason, found.failure, log)
 
 
@@ -230,6 +232,10 @@ def test_what_a_person_changed_elsewhere_can_be_joined(
     git(folder, "switch", "-q", "main")
     state = evolve.propose(wire(world), "mine", "a2").after
     assert state.agents["a2"].ideas
+    base, mine = git(folder, "rev-parse", "main"), git(folder, "rev-parse", "mine")
+    for how, found in (("mix", []), ("crossover", ["README.md"])):
+        third = Planned("mix-on-a1", how, "a1", "a1", base, 1, other=base)  # type: ignore[arg-type]
+        assert forbidden(world, third, mine) == found, "of several winners another brought it"
     talking(world, lambda asked: line(asked["mutator"], 0.1), ("a3", "a4"))
     trials = [
         Planned(f"{m}-on-{t}", "mutate", m, t, state.agents[t].tip, 1)
@@ -273,4 +279,27 @@ def test_a_path_that_no_tree_can_have_is_the_variants_fault(
 
     world.proposers = dict.fromkeys(world.proposers, Odd(lambda asked: ""))
     trial = step(world, state).trials[0]
-    assert (trial.verdict, trial.failure) == ("rejected", "proposal")
+    assert (trial.verdict, trial.failure) == ("rejected", "answer")
+
+
+def test_a_refused_key_loses_nobody_elses_answer(started: Started, open_world: Any) -> None:
+    world, state = started
+
+    def answer(asked: Mapping[str, Any]) -> str:
+        if asked["mutator"] == "a1":
+            raise DarwinError("the key is refused", hint="another one")
+        time.sleep(0.3)
+        return line(asked["mutator"], 0.01)
+
+    talkers = talking(world, answer, ("a1", "a2", "a3"))
+    with pytest.raises(DarwinError, match="the key is refused"):
+        step(world, state)
+    paid = sum(len(talkers[name].asked) for name in ("a2", "a3"))
+    assert paid == 2
+    assert world.account.total.calls == paid
+    again = open_world()
+    assert again.account.total.usd == pytest.approx(paid * 0.01)
+    others = talking(again, lambda asked: line(asked["mutator"], 0.01), ("a1", "a2", "a3"))
+    after = step(again, state).after
+    assert [len(others[name].asked) for name in ("a1", "a2", "a3")] == [1, 0, 0]
+    assert after.models.calls == 3

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from darwin_git.config import Memory
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lessons import Draft, MemoryEvent, Reflection
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import Draft, MemoryEvent, Reflection
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.planning import Plan, Planned
 from darwin_git.domain.population import Lineage, State, start

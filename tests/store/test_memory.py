@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lessons import Evidence, lesson_event, new_lesson, retire_event
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import Evidence, lesson_event, new_lesson, retire_event
 from darwin_git.domain.names import LEDGER
 from darwin_git.domain.records import canonical_json
 from darwin_git.store import memory

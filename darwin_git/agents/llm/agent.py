@@ -14,9 +14,10 @@ from darwin_git.agents.llm.prices import Price, cost
 from darwin_git.agents.llm.prompt import LESSONS, MESSAGE, Prompts, Rendered, as_left
 from darwin_git.config import Agent
 from darwin_git.config import Repair as Limits
-from darwin_git.domain import answer, conflicts, edits
+from darwin_git.domain.answers import conflicts, edits
+from darwin_git.domain.answers import parse as answer
 from darwin_git.domain.exchange import Purpose, Reply, Usage
-from darwin_git.domain.lessons import Reflection
+from darwin_git.domain.learning.lesson import Reflection
 from darwin_git.domain.quoting import cut, enclose, exact, hidden, line
 from darwin_git.ports.agents import (
     Ask,
@@ -280,8 +281,9 @@ class LLMAgent:
     def _whole(self, reply: Reply) -> None:
         if reply.finish == "length":
             took = reply.usage.tokens_out or self._chosen.answer_tokens
+            most = self._chosen.answer_tokens
             raise Unusable(
-                f"it was cut off after {took:,} tokens",
+                f"it was cut off after {took:,} tokens, where answer_tokens allows {most:,}",
                 f"Your answer was cut off after {took:,} tokens, so nothing of it was used. "
                 "Answer again, shorter: the edits only, with few lines around each change.",
             )

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from darwin_git.domain import conflicts, edits
-from darwin_git.domain.conflicts import ConflictsRefused, Hunk
+from darwin_git.domain.answers import conflicts, edits
+from darwin_git.domain.answers.conflicts import ConflictsRefused, Hunk
 from darwin_git.ports.history import Conflict
 
 

@@ -15,8 +15,8 @@ from darwin_git.agents.llm import context, evidence, words
 from darwin_git.agents.llm.merge import Merge
 from darwin_git.agents.llm.parts import FRAME, Item, Parts, TooLong, fitted
 from darwin_git.agents.llm.strategies import strategy
-from darwin_git.domain.conflicts import Hunk
-from darwin_git.domain.lesson_retrieval import retrieve, words_of
+from darwin_git.domain.answers.conflicts import Hunk
+from darwin_git.domain.learning.retrieval import retrieve, words_of
 from darwin_git.domain.quoting import enclose, exact, line, quote
 from darwin_git.ports.agents import Assignment, Refusal, Repair, Review
 

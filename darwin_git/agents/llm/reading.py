@@ -125,7 +125,8 @@ def _judged(answer: Answer, finish: str, text: str, message: Mapping[str, Any]) 
     if text.strip():
         return answer
     if finish == "length":
-        return _fault(answer, "the model spent all its tokens before it answered", again=False)
+        words = "the model spent all its tokens before it answered: raise answer_tokens"
+        return _fault(answer, words, again=False)
     return _fault(answer, "the model's answer was empty", _string(message.get("refusal")))
 
 

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from darwin_git.domain import strict_json
-from darwin_git.domain.lessons import Draft, Reflection
+from darwin_git.domain.answers.text import without_thinking
+from darwin_git.domain.learning.lesson import Draft, Reflection
 from darwin_git.domain.quoting import cut, hidden, line
 
 MAX_ANSWER = 64 * 1024
@@ -23,7 +24,7 @@ def read(text: str, known: Collection[str], most: int) -> Reflection:
     """
     drafts: dict[str, Draft] = {}
     retire: dict[str, str] = {}
-    for one in _objects(text[:MAX_ANSWER]):
+    for one in _objects(without_thinking(text)[:MAX_ANSWER]):
         if isinstance(one.get("retire"), str):
             if one["retire"] in known and len(retire) < MAX_RETIRED:
                 retire[one["retire"]] = line(_text(one.get("why")), 200) or "contradicted"

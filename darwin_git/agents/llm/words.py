@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from darwin_git.agents.llm.parts import Item
-from darwin_git.domain.lessons import Lesson
+from darwin_git.domain.learning.lesson import Lesson
 from darwin_git.domain.metric import Metric
 from darwin_git.domain.quoting import line
 from darwin_git.ports.agents import Fitness, Past, Peer

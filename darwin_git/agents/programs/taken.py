@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from darwin_git.agents.programs.changes import Refused, Said, changes_of
-from darwin_git.domain.edits import Edit, EditsRefused, apply, check
+from darwin_git.domain.answers.edits import Edit, EditsRefused, apply, check
 from darwin_git.domain.exchange import Reply
 from darwin_git.domain.quoting import line
 from darwin_git.domain.scope import Scope

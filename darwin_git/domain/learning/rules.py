@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.lesson import (
     CLASSES,
     Evidence,
     Lesson,

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_git.domain.lesson_file import Outcomes, folded, from_json, to_json
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lesson_retrieval import Shelf, retrieve
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.file import Outcomes, folded, from_json, to_json
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import (
     KINDS,
     Evidence,
     MemoryEvent,
@@ -23,6 +22,7 @@ from darwin_git.domain.lessons import (
     retire_event,
     words_in,
 )
+from darwin_git.domain.learning.retrieval import Shelf, retrieve
 
 TREE = "e" * 40
 POOL = [

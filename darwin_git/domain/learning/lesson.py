@@ -4,8 +4,8 @@ After HealthFlow's experience records, with credit that those lack: a mutation s
 its mutator was shown, and the outcome validates or retires each of them.
 
 The ledger's memory/0003.jsonl holds a generation's events; the lessons are the fold of all
-(lesson_fold.py), kept beside them (lesson_file.py). lesson_rules.py writes them, lesson_credit.py
-judges them, lesson_retrieval.py finds them. A text may come from a model or from a genome's log:
+(fold.py), kept beside them (file.py). rules.py writes them, credit.py
+judges them, retrieval.py finds them. A text may come from a model or from a genome's log:
 bounded, one paragraph, without control characters, and nothing but data to whoever reads it.
 """
 

@@ -8,10 +8,10 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from darwin_git.domain.answer_paths import before, known, spoken_of
-from darwin_git.domain.answer_pieces import Fence, Piece
-from darwin_git.domain.answer_text import FENCE
-from darwin_git.domain.edits import Edit
+from darwin_git.domain.answers.edits import Edit
+from darwin_git.domain.answers.paths import before, known, spoken_of
+from darwin_git.domain.answers.pieces import Fence, Piece
+from darwin_git.domain.answers.text import FENCE
 
 _NOUN = (
     r"(?:\s+(?:this|these|the|code|text|lines?|block|version|part|snippet|file|contents?|it|by|with|"

@@ -10,13 +10,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darwin_git.domain import answer_header, answer_json, answer_patch
-from darwin_git.domain.answer_pairs import is_old, pairs
-from darwin_git.domain.answer_paths import before, commented, labelled, named, spoken_of
-from darwin_git.domain.answer_pieces import Block, Fence, Patch, Piece
-from darwin_git.domain.answer_scan import DEEPEST, Scanner
-from darwin_git.domain.answer_text import CUT, AnswerRefused, lines_of, quoted
-from darwin_git.domain.edits import Edit
+from darwin_git.domain.answers import header as answer_header
+from darwin_git.domain.answers import json_form as answer_json
+from darwin_git.domain.answers import patch as answer_patch
+from darwin_git.domain.answers.edits import Edit
+from darwin_git.domain.answers.pairs import is_old, pairs
+from darwin_git.domain.answers.paths import before, commented, labelled, named, spoken_of
+from darwin_git.domain.answers.pieces import Block, Fence, Patch, Piece
+from darwin_git.domain.answers.scan import DEEPEST, Scanner
+from darwin_git.domain.answers.text import CUT, AnswerRefused, lines_of, quoted
 
 __all__ = ["EXAMPLE", "FORMAT", "Answer", "AnswerRefused", "parse"]
 
@@ -41,8 +43,8 @@ effect you expect); then one or more SEARCH/REPLACE blocks, each with the path o
 line before it. For example:
 
 {EXAMPLE}
-- SEARCH holds whole lines, copied from the file with their indentation. They must occur exactly \
-once in it: add lines around them until they do.
+- SEARCH holds whole lines, copied from the file with their indentation, comments and empty lines. \
+They must occur exactly once in it: add lines around them until they do.
 - Write out everything: no "..." and no "rest unchanged", neither in SEARCH nor in REPLACE.
 - Several blocks may change one file; they apply in order, each to the result of the one before.
 - A new file: an empty SEARCH part. A file rewritten from top to bottom: a fence whose info \
@@ -99,7 +101,7 @@ def parse(text: str, paths: Collection[str]) -> Answer:
     Raises:
         AnswerRefused: with a reason for the model that wrote it.
     """
-    lines = lines_of(text)
+    lines = lines_of(text, blocks=True)
     reader = _Reader(frozenset(paths))
     prose = reader.read(lines)
     edits = tuple(dict.fromkeys(reader.edits or reader.listed(prose) or reader.weak()))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_git.domain.conflicts import FORMAT, ConflictsRefused, assemble, hunks, parse
+from darwin_git.domain.answers.conflicts import FORMAT, ConflictsRefused, assemble, hunks, parse
 
 MARKED = """\
 import math

@@ -24,6 +24,21 @@ _SMALL_WORDS = """
     the this to untouched with your
 """
 _FILLER = frozenset(_SMALL_WORDS.split())
+_PLACE = (
+    r"(?:files?|code|class|model|function|methods?|module|script|__init__|forward|config|settings)"
+)
+_PHRASE = re.compile(
+    r"no changes?(?: (?:here|needed|required|below|above))?|unchanged|snip|existing implementation|"
+    r"(?:same|identical|as) (?:as |in )?(?:the )?(?:before|original|existing)(?: (?:code|file))?|"
+    rf"(?:the )?rest of (?:the |this )?{_PLACE}(?: .{{0,30}}(?:unchanged|same|before|is))?|"
+    r"(?:everything|all) else (?:is|stays|remains) (?:the same|unchanged|as is|as before)|"
+    r"(?:other|remaining|all other|the other) [\w ]{1,30}(?:unchanged|the same|as before|as is)|"
+    r"(?:\u5176\u4f59|\u5269\u4f59|\u5176\u4ed6|\u4fdd\u6301|\u539f\u6709)"
+    r".{0,12}(?:\u4e0d\u53d8|\u4ee3\u7801)|"
+    r"rest\w*\b.{0,20}(?:unver\u00e4ndert|inchang\u00e9|sin cambios)",
+    re.IGNORECASE,
+)
+"""What comments say in the place of code, in so many words."""
 LONGEST_GAP = 100
 MOST_LOST = 3
 """A whole file that loses so many top-level names, and most of them, is taken for a part of one."""
@@ -142,6 +157,9 @@ def _is_gap(line: str, bare: str) -> bool:
         return False
     said = found[1]
     if said.startswith(_DOTS) and not said.startswith("...)"):
+        return True
+    core = said.strip("[]()<>-. \u2026")
+    if _PHRASE.fullmatch(core) or said in ("[...]", "(...)", "<...>"):
         return True
     words = re.findall(r"[a-z]+", said.lower())
     dotted = said.rstrip(")]").endswith(_DOTS)

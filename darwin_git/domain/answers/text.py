@@ -44,12 +44,17 @@ class AnswerRefused(Exception):
         self.reason = reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + "…"
 
 
-def lines_of(text: str) -> list[str]:
-    """The answer's lines without what a model thought aloud; raises AnswerRefused if too long."""
+def lines_of(text: str, *, blocks: bool = False) -> list[str]:
+    """The answer's lines without what a model thought aloud; raises AnswerRefused if too long.
+
+    Args:
+        blocks: SEARCH/REPLACE blocks are looked for, by whichever tool's markers.
+    """
     if len(text) > MAX_LENGTH or text.count("\n") > MAX_LINES:
         raise AnswerRefused("your answer is far too long: send small SEARCH/REPLACE blocks only.")
     plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return _with_our_markers(without_thinking(plain)).split("\n")
+    said = without_thinking(plain)
+    return (_with_our_markers(said) if blocks else said).split("\n")
 
 
 def _with_our_markers(text: str) -> str:

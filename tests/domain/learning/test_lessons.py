@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darwin_git.domain.lesson_credit import (
+from darwin_git.domain.learning.credit import (
     DRAFTS,
     LIVE,
     helped,
@@ -17,10 +17,8 @@ from darwin_git.domain.lesson_credit import (
     retire_by_rule,
     validate,
 )
-from darwin_git.domain.lesson_fold import fold
-from darwin_git.domain.lesson_retrieval import Shelf, retrieve, words_of
-from darwin_git.domain.lesson_rules import evidence_of, learn
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.fold import fold
+from darwin_git.domain.learning.lesson import (
     EVIDENCE_KEPT,
     KINDS,
     SCOPE_LETTERS,
@@ -39,6 +37,8 @@ from darwin_git.domain.lessons import (
     retire_event,
     scope_of,
 )
+from darwin_git.domain.learning.retrieval import Shelf, retrieve, words_of
+from darwin_git.domain.learning.rules import evidence_of, learn
 from darwin_git.domain.outcome import Trial
 from darwin_git.domain.planning import Planned
 from darwin_git.domain.records import canonical_json, scan_lines

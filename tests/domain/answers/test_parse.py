@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from darwin_git.domain.answer import EXAMPLE, FORMAT, Answer, AnswerRefused, parse
-from darwin_git.domain.edits import Edit
+from darwin_git.domain.answers.edits import Edit
+from darwin_git.domain.answers.parse import EXAMPLE, FORMAT, Answer, AnswerRefused, parse
 
 PATHS = ("model.py", "train.py", "config/tiny.py")
 HEADER = '{"idea": "no-dropout", "title": "Drop dropout", "why": "A paper.", "expected": "-1 %"}'
@@ -209,6 +209,25 @@ def test_a_missing_header_is_derived() -> None:
     assert spoken.idea == "replace-the-constant-by"
     silent = parse(f"model.py\n{BLOCK}", PATHS)
     assert (silent.title, silent.idea) == ("Change model.py", "change-model-py")
+
+
+def test_headers_that_are_no_json_are_read_all_the_same() -> None:
+    tex = r'{"idea": "a", "title": "Scale by $\sqrt{d}$", "why": "$\mathrm{x}$", "expected": ""}'
+    answer = parse(f"```json\n{tex}\n```\nmodel.py\n{BLOCK}", PATHS)
+    assert (answer.title, answer.why) == (r"Scale by $\sqrt{d}$", r"$\mathrm{x}$")
+    bare = '{"idea": "b", "title": "Use "squared" ReLU", "why": "So, "2021"", "expected": "less"}'
+    answer = parse(f"```json\n{bare}\n```\nmodel.py\n{BLOCK}", PATHS)
+    assert (answer.idea, answer.title) == ("b", 'Use "squared" ReLU')
+    assert (answer.why, answer.expected) == ('So, "2021"', "less")
+
+
+def test_ideas_in_other_letters_have_names_of_their_own() -> None:
+    names = {
+        parse(json.dumps({"idea": idea}) + f"\n\nmodel.py\n{BLOCK}", PATHS).idea
+        for idea in ("\u5e73\u65b9\u6fc0\u6d3b", "\u65cb\u8f6c\u4f4d\u7f6e")
+    }
+    assert len(names) == 2
+    assert all(re.fullmatch("idea-[0-9a-f]{8}", name) for name in names)
 
 
 def test_a_forged_title_is_one_clean_line() -> None:

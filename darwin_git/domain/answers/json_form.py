@@ -5,9 +5,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from darwin_git.domain.answer_paths import known
-from darwin_git.domain.answer_text import AnswerRefused
-from darwin_git.domain.edits import Edit
+from darwin_git.domain.answers.edits import Edit
+from darwin_git.domain.answers.paths import known
+from darwin_git.domain.answers.text import AnswerRefused
 from darwin_git.domain.syntax import literal
 
 LISTS = ("edits", "changes", "files", "patches", "modifications")
@@ -18,17 +18,22 @@ _NEW = ("replace", "new", "new_str", "new_string", "new_text", "replacement", "u
         "new_code", "replace_with")  # fmt: skip
 _WHOLE = ("content", "contents", "text", "new_content", "full_content", "code")
 _STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+"?|,(?=\s*+[}\]])', re.DOTALL)
+_ESCAPE = re.compile(r'\\(["\\/bfnrtu])?')
 _LITERAL = 20_000
 """Longer ones are not worth reading as a Python literal."""
 
 
 def loads(text: str) -> Any:
-    """JSON as models write it: newlines in strings, trailing commas, single quotes; else None."""
+    """JSON as models write it, else None.
+
+    With newlines and TeX's backslashes in strings, trailing commas, single quotes.
+    """
     try:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         pass
     plain = _STRING_OR_COMMA.sub(lambda found: "" if found[0] == "," else found[0], text)
+    plain = _ESCAPE.sub(lambda found: found[0] if found[1] else "\\\\", plain)
     try:
         return json.loads(plain, strict=False)
     except (ValueError, RecursionError):

@@ -8,7 +8,7 @@ from functools import cached_property
 from heapq import heapify, heappop
 from types import MappingProxyType
 
-from darwin_git.domain.lessons import Lesson, LessonKind, words_in
+from darwin_git.domain.learning.lesson import Lesson, LessonKind, words_in
 
 SHOWN = 6
 """HealthFlow's cap, as is the one of two of a kind (its retrieval policy)."""

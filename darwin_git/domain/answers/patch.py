@@ -7,9 +7,9 @@ Unified diffs, whose line numbers are seldom right and therefore not read, and t
 import re
 from collections.abc import Collection, Sequence
 
-from darwin_git.domain.answer_paths import known, stated
-from darwin_git.domain.answer_text import AnswerRefused, quoted
-from darwin_git.domain.edits import Edit
+from darwin_git.domain.answers.edits import Edit
+from darwin_git.domain.answers.paths import known, stated
+from darwin_git.domain.answers.text import AnswerRefused, quoted
 
 NOWHERE = "/dev/null"
 _COUNTS = re.compile(r"@@ -\d{1,9}(?:,(\d{1,9}))? \+\d{1,9}(?:,(\d{1,9}))? @@")

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from darwin_git.domain.answer_text import FENCE, AnswerRefused, dedented, lines_of, quoted
-from darwin_git.domain.edit_rules import MAX_FILE, elision, size, text_problem
+from darwin_git.domain.answers.rules import MAX_FILE, elision, size, text_problem
+from darwin_git.domain.answers.text import FENCE, AnswerRefused, dedented, lines_of, quoted
 
 CONTEXT = 4
 MAX_HUNKS = 64

@@ -7,7 +7,7 @@ info string states nothing else, so that a word of prose never becomes a file.
 import re
 from collections.abc import Collection, Sequence
 
-from darwin_git.domain.answer_text import FENCE
+from darwin_git.domain.answers.text import FENCE
 
 NEAR = 4
 """A path further than so many lines before its block is not about it."""

@@ -1,11 +1,12 @@
 """What an answer says of itself: idea, title, why, expected; derived where it says nothing."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darwin_git.domain.answer_json import loads
+from darwin_git.domain.answers.json_form import loads
 from darwin_git.domain.message import one_line
 
 MAX_IDEA = 40
@@ -23,6 +24,7 @@ _LINE = re.compile(
     r"[*_\"'`]{0,3}[ \t]*[:=][ \t]*(.*)",
     re.IGNORECASE,
 )
+_KEY = re.compile(r'"(idea|title|why|expected)"[ \t]*:[ \t]*"', re.IGNORECASE)
 _CHAT = re.compile(
     r"(?:sure|certainly|of course|okay|ok|here|i |i'|let|below|great|the following)\b",
     re.IGNORECASE,
@@ -111,7 +113,19 @@ def spoken(prose: Sequence[str]) -> dict[str, str]:
             key = "" if fields.get(key) else key
         elif key and len(fields[key]) < MAX_PROSE:
             fields[key] = f"{fields[key]} {line.strip()[:MAX_PROSE]}".strip()
-    return {name: text for name, text in fields.items() if text}
+    kept = {name: text for name, text in fields.items() if text}
+    return kept or _quoted_fields("\n".join(prose[:40])[: 4 * MAX_PROSE])
+
+
+def _quoted_fields(text: str) -> dict[str, str]:
+    """The fields of an object that is no JSON, since strings hold quotation marks as they are."""
+    starts = list(_KEY.finditer(text)) if text.lstrip().startswith("{") else []
+    fields: dict[str, str] = {}
+    for at, found in enumerate(starts):
+        end = starts[at + 1].start() if at + 1 < len(starts) else len(text)
+        body = text[found.end() : end].rstrip().rstrip("},").rstrip()
+        fields.setdefault(_WORDS[found[1].lower()], body.removesuffix('"').strip())
+    return {name: body for name, body in fields.items() if body}
 
 
 def header(fields: Mapping[str, str], prose: Sequence[str], changed: Sequence[str]) -> Header:
@@ -121,7 +135,11 @@ def header(fields: Mapping[str, str], prose: Sequence[str], changed: Sequence[st
     title = one_line(fields.get("title", "")[:400]) or one_line(
         fields.get("idea", "").replace("-", " ")[:400] or first or f"Change {files[:300]}"
     )
-    idea = short_name(fields.get("idea", "")) or short_name(" ".join(title.split()[:4]))
+    said = fields.get("idea", "")
+    idea = short_name(said) or short_name(" ".join(title.split()[:4]))
+    if not idea and (said or title):  # in letters that a name cannot have: one name for each
+        digest = hashlib.sha256((said or title)[:400].encode(errors="replace")).hexdigest()
+        idea = f"idea-{digest[:8]}"
     return Header(
         idea=idea or "change",
         title=title[:1].upper() + title[1:],
@@ -134,7 +152,7 @@ def _first_sentence(prose: Sequence[str]) -> str:
     """The first line that says something, its first sentence."""
     for line in prose[:200]:
         text = line[:400].replace("`", "").strip("#*_-> \t")
-        if len(text.split()) < 2 or text[0] in "{[<" or _CHAT.match(text) or text.endswith(":"):
+        if len(text.split()) < 2 or text[0] in "{[<|" or _CHAT.match(text) or text.endswith(":"):
             continue
         return re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0].rstrip(".")
     return ""

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NoReturn, overload
 
-from darwin_git.domain.lesson_retrieval import Shelf
-from darwin_git.domain.lessons import EVIDENCE_KEPT, KINDS, SOURCES, TEXT, Evidence, Lesson
+from darwin_git.domain.learning.lesson import EVIDENCE_KEPT, KINDS, SOURCES, TEXT, Evidence, Lesson
+from darwin_git.domain.learning.retrieval import Shelf
 
 SCHEMA = "darwin-git/lessons/1"
 FIELDS = (

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from darwin_git.domain.lesson_retrieval import Shelf
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.lesson import (
     EVIDENCE_KEPT,
     ID_LENGTH,
     KINDS,
@@ -26,6 +25,7 @@ from darwin_git.domain.lessons import (
     lesson_id,
     scope_of,
 )
+from darwin_git.domain.learning.retrieval import Shelf
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST = 10**9

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from darwin_git.domain.answer_pieces import Block, Fence, Patch, Piece
-from darwin_git.domain.answer_text import (
+from darwin_git.domain.answers.pieces import Block, Fence, Patch, Piece
+from darwin_git.domain.answers.text import (
     CUT,
     DIVIDER,
     ENDS,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from darwin_git.domain.edit_anchor import Found, find, nearest
-from darwin_git.domain.edit_rules import (
+from darwin_git.domain.answers.anchor import Found, find, nearest
+from darwin_git.domain.answers.rules import (
     MAX_FILE,
     check,
     clash,

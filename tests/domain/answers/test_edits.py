@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import hostile_answers
-from darwin_git.domain.answer import parse
-from darwin_git.domain.edits import Edit, EditsRefused, apply, check
+from darwin_git.domain.answers.edits import Edit, EditsRefused, apply, check
+from darwin_git.domain.answers.parse import parse
 from darwin_git.domain.scope import Scope
 
 SCOPE = Scope(("**",), ("configurator.py", "data/*"))
@@ -271,6 +271,14 @@ ELISIONS = [
     "# …",
     "        # ... (unchanged)",
     "# Keep the rest of the class as is ...",
+    "# (no changes)",
+    "# same as before",
+    "# [...]",
+    "# rest of __init__",
+    "# The rest of the model is unchanged",
+    "# Everything else stays the same.",
+    "# Other settings unchanged",
+    "# \u5176\u4f59\u4ee3\u7801\u4fdd\u6301\u4e0d\u53d8",
 ]
 
 
@@ -291,6 +299,11 @@ def test_what_only_looks_like_a_gap_is_taken() -> None:
         "    ...",
         "# The rest is attention.",
         "# Existing weights are scaled.",
+        "# Everything else is data.",
+        "# Dropout of zero leaves x unchanged.",
+        "# Same as above, for the keys.",
+        "# The rest of the batch is padding.",
+        "# All other heads are masked.",
         "# Shapes.",
     ):
         assert apply({}, [Edit("a.py", "write", text=f"def f():\n    pass\n{line}\n")], SCOPE)

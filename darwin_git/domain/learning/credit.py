@@ -26,8 +26,7 @@ every other variant from its failure does nothing.
 
 from collections.abc import Mapping, Sequence
 
-from darwin_git.domain.lesson_rules import BLAMELESS, failure_of, ideas_in
-from darwin_git.domain.lessons import (
+from darwin_git.domain.learning.lesson import (
     KINDS,
     Lesson,
     LessonKind,
@@ -41,6 +40,7 @@ from darwin_git.domain.lessons import (
     retire_event,
     words_in,
 )
+from darwin_git.domain.learning.rules import BLAMELESS, failure_of, ideas_in
 from darwin_git.domain.outcome import Trial
 
 SHOWN_ENOUGH = 6
