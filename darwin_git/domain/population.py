@@ -234,12 +234,12 @@ def _mutated(sofar: Mutations, event: Event) -> Mutations:
     """
     if event["how"] != "mutate" or event["verdict"] in NEVER_SCREENED:
         return sofar
-    if not event["commit"] and event["failure"] != "answer":
+    if not event["commit"] and event.get("failure") != "answer":
         return sofar
     classes = [*event.get("failures", ())]
     passed = event["verdict"] in ("ok", "stopped") or event.get("trainings", 0) > 0
     if not passed:
-        classes.append(event["failure"] or event["verdict"])
+        classes.append(event.get("failure") or event["verdict"])
     if not classes:
         return replace(sofar, made=sofar.made + 1)
     return Mutations(
@@ -256,7 +256,7 @@ def _changed(sofar: Mapping[str, tuple[str, str]], event: Event) -> Mapping[str,
     if not change or event["verdict"] in NEVER_SCREENED:
         return sofar
     if event["gain"] is None:
-        became = f"failed ({event['failure'] or event['verdict']})"
+        became = f"failed ({event.get('failure') or event['verdict']})"
     else:
         became = f"was decided {event['decision']}, with a gain of {event['gain']:+.4f}"
     changes = {**sofar, change: (event["variant"], became)}

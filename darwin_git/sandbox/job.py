@@ -213,7 +213,12 @@ class Job:
 
         The deadline is the one it was started with.
         """
-        labels = self._engine.api.inspect_container(self.name)["Config"]["Labels"]
+        from docker.errors import NotFound
+
+        try:
+            labels = self._engine.api.inspect_container(self.name)["Config"]["Labels"]
+        except NotFound:
+            return None  # it was listed a moment ago, and was being removed
         left = float(labels[container.DEADLINE]) - time.time()
         self.lost = True
         ended = self._lost(time.monotonic() + left, limits, Heard(limits.log_bytes), lost=False)

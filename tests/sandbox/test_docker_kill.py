@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from darwin_git.errors import DarwinError
-from darwin_git.ports import Command, DialogueEnded, Finished, Slot
+from darwin_git.ports import Command, DialogueEnded, Finished, Limits, Slot
 from darwin_git.sandbox.container import CLONE
 from darwin_git.sandbox.docker import DockerRunner
+from darwin_git.sandbox.engine import Engine as EngineApi
+from darwin_git.sandbox.job import Job
 from darwin_git.sandbox.leftovers import clone_id
 from tests.containers import Engine, leftovers
 
@@ -287,3 +289,12 @@ def test_what_an_engine_makes_for_a_dead_tool_after_the_reap_goes_at_close(
     assert left_over(engine_client, base)
     runner.close()
     assert not left_over(engine_client, base)
+
+
+def test_what_was_listed_and_is_gone_a_moment_later_is_not_adopted(engine_client: Any) -> None:
+    engine = EngineApi("")
+    try:
+        job = Job(engine, "darwin-gone-0123456789ab", kept=True, sharing=True)
+        assert job.adopt(Limits(1.0, 1 << 20, 1 << 20)) is None
+    finally:
+        engine.close()
