@@ -2,6 +2,8 @@
 
 Everything else is real: git, notes, ledger, generation.py. A variant's loss is read off its tree:
 each `idea = effect` line that a mutation adds lowers it by the effect, plus noise from the seed.
+A comment bounds an effect: ``# with: other`` works beside that idea only, ``# seed: 1`` is luck
+under that seed, ``# large: -0.02`` is what it comes to at a larger budget.
 """
 
 import math
@@ -17,7 +19,7 @@ from darwin_git.domain.trial import Allowance, Replicate, Screened, Shard, Subje
 from darwin_git.ports import Assignment, Conflict, Declined, Dialog, Proposal, Repair, Review, Slot
 
 NOISE = 0.01
-_LINE = re.compile(r"^idea_(\w+) = (-?[0-9.]+)$", re.MULTILINE)
+_LINE = re.compile(r"^idea_(\w+) = (-?[0-9.]+)(?:  # (with|seed|large): (\S+))?$", re.MULTILINE)
 
 
 class FreeTrials:
@@ -47,10 +49,10 @@ class FreeTrials:
     ) -> Replicate:
         self.trained += 1
         text = self._read(subject.commit)["train.py"]
-        ideas = {name: float(effect) for name, effect in _LINE.findall(text)}
+        gain = sum(effects(text, seed, factor).values())
         own = random.Random(f"{subject.tree}/{seed}").gauss(0.0, NOISE / 3)
         shared = random.Random(seed).gauss(0.0, NOISE)
-        loss = 2.3 - sum(ideas.values()) + shared + own
+        loss = 2.3 - gain + shared + own
         shards = tuple(Shard(loss * 1000, 1000, 1000) for _ in range(4))
         return Replicate(
             seed,
@@ -62,6 +64,19 @@ class FreeTrials:
             tokens_per_second=1e4,
             curve=((0, 4.0), (10, loss)),
         )
+
+
+def effects(text: str, seed: int, factor: float) -> dict[str, float]:
+    """What each idea of a tree gains under a seed, at so many times the budget."""
+    lines = _LINE.findall(text)
+    names = {name for name, *_ in lines}
+    found: dict[str, float] = {}
+    for name, effect, bound, what in lines:
+        if bound == "large" and factor > 1:
+            effect = what
+        lost = (bound == "with" and what not in names) or (bound == "seed" and what != str(seed))
+        found[name] = 0.0 if lost else float(effect)
+    return found
 
 
 class FreeProposer:

@@ -42,6 +42,8 @@ from darwin_git.domain.statistics import (
 QUICK = 400
 SDS = (0.004, 0.006, 0.0103)
 GAINS = (0.0, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03)
+GROWTH = (2.0, 13.0)
+"""What the paired sd was seen to grow by at 4 times the steps: the least and the most."""
 SEARCHES = (
     World("catalogue", effects="catalogue", scale=0.5),
     World("catalogue / 6", effects="catalogue", scale=1 / 6),
@@ -85,7 +87,16 @@ def false_alarms(results: Results, runs: int, seed: int) -> None:
     """A/A: every mutation does nothing. Any move of the champion is an error."""
     results.table(
         f"A/A: {runs} runs of 5 generations x 4 variants that change nothing",
-        ("race", "world", "champion moved", "upper 95 % limit", "trainings", "false merges a run"),
+        (
+            "race",
+            "world",
+            "champion moved",
+            "upper 95 % limit",
+            "certified",
+            "trainings",
+            "of them minimising",
+            "false merges a run",
+        ),
     )
     worlds = (
         World("measured noise"),
@@ -112,7 +123,8 @@ def false_alarms(results: Results, runs: int, seed: int) -> None:
             merges = mean(o.merges for o in outcomes)
             results.row(
                 policy.name, world.name, f"{moved / runs:.2%}", f"{limit:.2%}",
-                f"{trainings:.1f}", f"{merges:.1f}",
+                f"{mean(o.certified for o in outcomes):.2%}", f"{trainings:.1f}",
+                f"{mean(o.minimising for o in outcomes):.1f}", f"{merges:.1f}",
             )  # fmt: skip
             results.numbers[f"A/A moved {policy.name} | {world.name}"] = moved
             results.numbers[f"A/A limit {policy.name} | {world.name}"] = limit
@@ -123,23 +135,34 @@ def planted(results: Results, runs: int, seed: int) -> None:
     """One of the 20 variants gains 0.02 nats at paired sd 0.006, the others do nothing."""
     results.table(
         f"One planted gain of 0.02 nats among 20 variants ({runs} runs, paired sd 0.006)",
-        ("race", "found and certified", "trainings, check at 4 x counted", "true gain, nats"),
+        (
+            "race",
+            "found and certified",
+            *(f"moved, noise x {g:g} at 4 x the steps" for g in GROWTH),
+            "trainings, check at 4 x counted",
+            "true gain, nats",
+        ),
     )
     for policy in (RACE_4, RACE_1, ALWAYS_8):
-        rng = random.Random(f"{seed} planted {policy.name}")
-        world = World("planted", planted=0.02, planted_sd=0.006)
-        outcomes = [simulate(policy, world, rng) for _ in range(runs)]
-        found = mean(o.moved and o.gain >= 0.02 for o in outcomes)
+        moved = []
+        for growth in GROWTH[::-1]:
+            rng = random.Random(f"{seed} planted {policy.name} {growth}")
+            world = World("planted", planted=0.02, planted_sd=0.006, growth=growth)
+            outcomes = [simulate(policy, world, rng) for _ in range(runs)]
+            moved.append(f"{mean(o.moved and o.gain >= 0.02 for o in outcomes):.1%}")
+        found = mean(o.certified and o.tip_gain >= 0.02 for o in outcomes)
         trainings = mean(o.trainings for o in outcomes)
         gain = mean(o.gain for o in outcomes)
-        results.row(policy.name, f"{found:.1%}", f"{trainings:.1f}", f"{gain:.4f}")
+        cells = f"{found:.1%}", *moved[::-1], f"{trainings:.1f}", f"{gain:.4f}"
+        results.row(policy.name, *cells)
         results.numbers[f"planted {policy.name}"] = found
         results.numbers[f"planted trainings {policy.name}"] = trainings
 
 
 def power(results: Results, runs: int, seed: int) -> None:
     """One mutation through both gates; seeds of race and certificate are independent."""
-    for budget, factor in (("the budget", 1.0), ("4 x the steps (sd and s0 doubled)", 2.0)):
+    for factor in (1.0, *GROWTH):
+        budget = "the budget" if factor == 1.0 else f"4 x the steps (sd and s0 x {factor:g})"
         results.table(
             f"Power of both gates together at {budget}, {runs} mutations a cell",
             ("race", "j", "paired sd", *(f"{g:g} nats" for g in GAINS)),
@@ -156,6 +179,24 @@ def power(results: Results, runs: int, seed: int) -> None:
                     for gain, rate in zip(GAINS, rates, strict=True):
                         key = f"power {policy.name} x{factor:g} j{j} sd{sd:g} gain{gain:g}"
                         results.numbers[key] = rate
+
+
+def check_power(results: Results, runs: int, seed: int) -> None:
+    """How often the check at 4 times the budget, on 2 seeds, lets a gain pass."""
+    results.table(
+        f"The check at 4 x the steps lets pass, {runs} tips a cell",
+        ("paired sd at the budget", "noise grows by", *(f"{g:g} nats" for g in GAINS)),
+    )
+    for sd in SDS:
+        for growth in GROWTH:
+            rng = random.Random(f"{seed} check {sd} {growth}")
+            rates = []
+            for gain in GAINS:
+                pairs = ((NOISE.innovation("measured", rng), NOISE.innovation("measured", rng))
+                         for _ in range(runs))  # fmt: skip
+                rates.append(mean(gain + sd * growth * (a + b) / 2 > 0 for a, b in pairs))
+                results.numbers[f"check x{growth:g} sd{sd:g} gain{gain:g}"] = rates[-1]
+            results.row(f"{sd:g}", f"{growth:g}", *(f"{r:.3f}" for r in rates))
 
 
 def _both_gates(
@@ -294,6 +335,7 @@ def everything(quick: bool, seed: int) -> Results:
     planted(results, runs // 10, seed)
     results.lines += ["", "## Power"]
     power(results, runs // 10, seed)
+    check_power(results, runs // 10, seed)
     agreement(results, runs // 5, seed)
     results.lines += ["", "## Gain"]
     gain_per_training(results, runs // 20, seed)

@@ -268,14 +268,25 @@ def propose(
         print_data(read.log(wired.history, 1), as_json, terminal.log)
 
 
-def certify(as_json: Json = False) -> None:
-    """The best tip against the champion, on fresh seeds; moves the champion where it is proved."""
+def certify(
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept-scale-bound", help="Move it also where no gain is left at a larger budget."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """The best tip against the champion, on fresh seeds; moves the champion where it is proved.
+
+    The tip is minimised first, and checked once at 4 times the budget afterwards.
+    """
     from darwin_git.commands import evolve, outcome
     from darwin_git.report import certificates
 
     with _spender("certify") as wired:
         print_data(
-            outcome.certified(evolve.certify(wired), wired.world.metric),
+            outcome.certified(evolve.certify(wired, accept), wired.world.metric),
             as_json,
             certificates.claim,
         )

@@ -234,6 +234,8 @@ class Selection(Section):
     race_merge: float = Field(default=0.8, ge=0)
     race_p: float = Field(default=0.10, gt=0, lt=0.5)
     union_tries: int = Field(default=3, ge=0, le=10)
+    minimise: bool = True
+    scale_check: float = Field(default=4.0, ge=0, le=64)
     certificate: tuple[int, ...] = (4, 8)
     margin: float = Field(default=0.002, ge=0)
     level: float = Field(default=0.05, gt=0, lt=0.5)
@@ -244,6 +246,13 @@ class Selection(Section):
     def _rule_is_known(cls, rule: str) -> str:
         _known("rule", rule, list(RULES))
         return rule
+
+    @field_validator("scale_check")
+    @classmethod
+    def _a_check_is_at_a_larger_budget(cls, factor: float) -> float:
+        if 0 < factor < 1:
+            raise ValueError(f"{factor:g} is no larger budget; 0 or 1 switches the check off")
+        return factor
 
     @model_validator(mode="after")
     def _dropping_is_not_merging(self) -> Self:

@@ -12,7 +12,7 @@ from darwin_git.domain.population import State, apply
 from darwin_git.errors import SPENT, DarwinError
 from darwin_git.generation import Generation, step
 from darwin_git.ports import Move
-from darwin_git.steps.claim import claim, trainings_reserved
+from darwin_git.steps.claim import claim, rounds_reserved
 from darwin_git.steps.start import baseline as measure_baseline
 from darwin_git.steps.world import World
 from darwin_git.wiring import Wired
@@ -90,8 +90,7 @@ def _seconds_each(world: World, state: State) -> float:
 
 
 def _certificate_seconds(world: World, state: State) -> float:
-    rounds = -(-trainings_reserved(world, state) // world.executor.slots)
-    return rounds * _seconds_each(world, state)
+    return rounds_reserved(world, state) * _seconds_each(world, state)
 
 
 def _generation_seconds(world: World, state: State) -> float:
@@ -100,9 +99,13 @@ def _generation_seconds(world: World, state: State) -> float:
     return (trainings / world.executor.slots + 1) * _seconds_each(world, state)
 
 
-def certify(wired: Wired) -> Claim:
-    """The best tip against the champion, on demand."""
-    return claim(wired.world, wired.must_state())
+def certify(wired: Wired, accept_scale_bound: bool = False) -> Claim:
+    """The best tip against the champion, on demand.
+
+    Args:
+        accept_scale_bound: move the champion also where the gain is gone at a larger budget.
+    """
+    return claim(wired.world, wired.must_state(), accept=accept_scale_bound)
 
 
 def propose(wired: Wired, ref: str, target: str | None) -> Generation:

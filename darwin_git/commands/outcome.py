@@ -25,6 +25,10 @@ def certified(claim: Claim, metric: Metric) -> Data:
         "race": claim.race,
         "final": claim.final,
         "final_values": None if claim.values is None else list(claim.values),
+        "scale": None if claim.scale is None else claim.scale.to_json(),
+        "scale_bound": claim.scale_bound,
+        "reverted": list(claim.reverted),
+        "moved": claim.moved,
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from darwin_git.commands.moves import certified_moves
+from darwin_git.commands.moves import certified_moves, scale_bound
 from darwin_git.domain import names
 from darwin_git.domain.account import total
 from darwin_git.domain.evidence import replicate_of
@@ -261,7 +261,7 @@ def lineage(history: GitHistory, agent: str | None) -> Data:
     champion: list[Data] = []
     for generation in range(state.generation + 1):
         for event in _events(history, generation):
-            if event["kind"] in ("adopt", "replace"):
+            if event["kind"] in ("adopt", "replace", "minimise"):
                 steps[event["agent"]].append(event)
             elif event["kind"] in ("certificate", "champion"):
                 champion.append(event)
@@ -296,6 +296,7 @@ def report(repository: Repository, history: GitHistory) -> Data:
             "change": metric_of(state).change(best.gain),
         },
         "certified": certified_moves(metric_of(state), state.champion.ideas, events),
+        "scale_bound": scale_bound(state.champion.measured, events),
         "certificate_log": certificates,
         "adopted": adopted,
         "trials": trials,

@@ -22,6 +22,7 @@ from darwin_git.ports import Move, Proposer, Slot
 from darwin_git.proposing import Proposers
 from darwin_git.steps.claim import claim
 from darwin_git.steps.desk import Desk
+from darwin_git.steps.minimise import minimise
 from darwin_git.steps.start import baseline
 from darwin_git.steps.world import Listener, World
 from darwin_git.store.git import run_git
@@ -86,9 +87,13 @@ class _Stage:
         elif deed.kind == "generation":
             done.notes += self._generation(deed)
             done.generations += 1
+        elif deed.kind == "minimise":
+            minimise(self.world, self._state())
         elif deed.kind == "certificate":
-            claim(self.world, self._state())
+            self._certificate(deed)
             done.certificates += 1
+        elif deed.kind == "champion":
+            claim(self.world, self._state(), accept=True)
         else:
             self._by_hand(deed)
         if deed.generation >= 0:
@@ -121,6 +126,19 @@ class _Stage:
     def _baseline(self) -> None:
         event = self.recorded.baseline
         baseline(self.world, event["commit"], event["measured"], len(event["losses"]))
+
+    def _certificate(self, deed: Deed) -> None:
+        """As it was recorded: a tip that was minimised was so before, in a deed of its own."""
+        moved = any(event["kind"] == "champion" for event in deed.events)
+        checked = any(event.get("scale") for event in deed.events)
+        config = self.world.config
+        off: dict[str, object] = {"minimise": False} | ({} if checked else {"scale_check": 0.0})
+        chosen = config.selection.model_copy(update=off)
+        self.world.config = config.model_copy(update={"selection": chosen})
+        try:
+            claim(self.world, self._state(), accept=moved)
+        finally:
+            self.world.config = config
 
     def _generation(self, deed: Deed) -> list[str]:
         state, planned = self._state(), deed.plan

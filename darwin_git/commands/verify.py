@@ -1,12 +1,13 @@
 """`verify`: references, trees, records and certificates, checked against each other."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from darwin_git.commands.read import find, metric_of, must_state
 from darwin_git.config import Selection
 from darwin_git.domain import names
+from darwin_git.domain.claim import ScaleCheck
 from darwin_git.domain.evidence import replicate_of
 from darwin_git.domain.metric import Metric
 from darwin_git.domain.population import State, fold, to_json
@@ -115,7 +116,8 @@ def _merges(
             yield f"{commit[:12]} has another tree than {measured[:12]}, which was measured"
         if "Darwin-Certificate" in info.trailers:
             yield from _certificate(history, selection, metric_of(state), measured, commit, checked)
-        elif "Darwin-Variant" in info.trailers:
+            yield from _scale(history, measured, commit, info.trailers)
+        elif "Darwin-Variant" in info.trailers or "Darwin-Minimised" in info.trailers:
             yield from _measured(history, measured, checked)
         if only:
             return
@@ -180,7 +182,26 @@ def _certificate(
         yield f"certificate of {measured[:12]}: recomputed it says {again.sentence}"
 
 
-def _losses(records: list[Record]) -> dict[int, float]:
-    whole = [r for r in canonical_choice(records) if r.get("factor") == 1.0]
+def _scale(
+    history: GitHistory, measured: str, merge: str, trailers: Mapping[str, list[str]]
+) -> Iterator[str]:
+    """The check at a larger budget follows from its replicates; without a gain a person agreed."""
+    found = [r for r in of_kind(history.records(measured), "certificate") if is_intact(r)]
+    certificate = next((r for r in reversed(found) if r["status"] == "certified"), None)
+    check = None if certificate is None else ScaleCheck.of(certificate.get("scale"))
+    if certificate is None or check is None:
+        return
+    mine = _losses(history.records(measured), check.factor)
+    theirs = _losses(history.records(certificate["champion"]), check.factor)
+    again = [theirs[s] - mine[s] for s in check.seeds if s in mine and s in theirs]
+    pairs = zip(again, check.effects, strict=False)
+    if len(again) != len(check.effects) or any(abs(x - y) > TOLERANCE for x, y in pairs):
+        yield f"certificate of {measured[:12]}: its check at a larger budget is not the replicates'"
+    if check.bound and "Darwin-Scale" not in trailers:
+        yield f"{merge[:12]} moves the champion to a scale-bound tip, and no person accepted it"
+
+
+def _losses(records: list[Record], factor: float = 1.0) -> dict[int, float]:
+    whole = [r for r in canonical_choice(records) if r.get("factor") == factor]
     rows = [replicate_of(r) for r in of_kind(whole, "replicate")]
     return {r.seed: r.loss for r in rows if r.verdict is Verdict.OK}

@@ -34,6 +34,7 @@ class Lineage:
         behind: generations in a row in which the best tip was ahead by more than s0.
         tried: ideas tried on this tip.
         wins, tries: of the agent as a mutator: its credit.
+        minimised: `measured` where the tip was minimised: once is enough.
     """
 
     tip: str
@@ -44,6 +45,7 @@ class Lineage:
     tried: tuple[str, ...] = ()
     wins: int = 0
     tries: int = 0
+    minimised: str = ""
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,23 @@ def _tip(state: State, event: Event) -> State:
     return replace(state, agents={**state.agents, event["agent"]: new})
 
 
+def _minimised(state: State, event: Event) -> State:
+    """A tip was minimised: the ideas that it can do without leave it, and count as tried on it."""
+    old = state.agents[event["agent"]]
+    gone = tuple(idea for idea in old.ideas if idea not in event["ideas"])
+    new = replace(
+        old,
+        tip=event["tip"],
+        measured=event["measured"],
+        ideas=tuple(event["ideas"]),
+        gain=event["gain"],
+        tried=gone if event["tip"] != old.tip else old.tried,
+        minimised=event["measured"],
+    )
+    totals = _spent(state.totals, event)
+    return replace(state, agents={**state.agents, event["agent"]: new}, totals=totals)
+
+
 def _archived(state: State, event: Event) -> State:
     gone = event["variant"]
     return replace(
@@ -331,6 +350,7 @@ _HANDLERS = {
     "trial": _trial,
     "adopt": _tip,
     "replace": _tip,
+    "minimise": _minimised,
     "archive": _archived,
     "defer": _deferred,
     "certificate": _certificate,

@@ -134,6 +134,19 @@ def _certificate(facts: Mapping[str, Any]) -> str:
     return f"certificate: {decision.sentence}"
 
 
+def _minimise(facts: Mapping[str, Any]) -> str:
+    return f"minimise {facts['agent']}: can it do without {', '.join(facts['ideas'])}?"
+
+
+def _minimised(facts: Mapping[str, Any]) -> str:
+    outcome = "no worse: reverted" if facts["gone"] else "worse: not all of it can go"
+    return f"  without {', '.join(facts['ideas'])}: {outcome}"
+
+
+def _scale(facts: Mapping[str, Any]) -> str:
+    return f"check: tip and champion at {facts['factor']:g} times the budget"
+
+
 def _note(facts: Mapping[str, Any]) -> str:
     return str(facts["text"])
 
@@ -152,5 +165,8 @@ _LINES = {
     "deferred": _deferred,
     "settled": _settled,
     "certificate": _certificate,
+    "minimise": _minimise,
+    "minimised": _minimised,
+    "scale": _scale,
     "note": _note,
 }

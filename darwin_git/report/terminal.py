@@ -84,6 +84,8 @@ def _event(event: Data, metric: Metric) -> str:
         return f"{event['agent']} adopts {event['idea']} from {event['variant']}"
     if kind == "replace":
         return f"{event['agent']} takes the tree of {event['by']}"
+    if kind == "minimise":
+        return _minimised(event)
     if kind == "archive":
         return f"{event['variant']} archived"
     if kind == "certificate":
@@ -91,6 +93,12 @@ def _event(event: Data, metric: Metric) -> str:
     if kind == "champion":
         return f"champion is now {joined(event['ideas'], 'the baseline')}"
     return str(kind)
+
+
+def _minimised(event: Data) -> str:
+    gone = [one["idea"] for one in event["reverted"]]
+    words = f"without {joined(gone, '')}, no worse for it" if gone else "nothing could go"
+    return f"{event['agent']} minimised: {words}"
 
 
 def show(data: Data) -> str:
@@ -128,6 +136,8 @@ def lineage(data: Data) -> str:
         for step in steps:
             if step["kind"] == "adopt":
                 text = f"{step['idea']} by {step['mutator']} ({step['variant']})"
+            elif step["kind"] == "minimise":
+                text = _minimised(step).partition(" ")[2]
             else:
                 text = f"the tree of {step['by']}: {joined(step['ideas'], 'the baseline')}"
             change = metric.change_words(step["gain"])

@@ -1,13 +1,11 @@
 """The champion's certificate: the one claim, on seeds never used before."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from darwin_git.domain.claim import Claim
-from darwin_git.domain.message import merge_message
+from darwin_git.domain.claim import Claim, ScaleCheck
 from darwin_git.domain.metric import Metric
-from darwin_git.domain.names import CHAMPION
 from darwin_git.domain.population import State, apply
 from darwin_git.domain.statistics import (
     CertificateDecision,
@@ -15,15 +13,16 @@ from darwin_git.domain.statistics import (
     CertificateStatus,
     certificate_level,
     certify,
-    noise,
     paired,
 )
 from darwin_git.domain.trial import Replicate, Subject, Verdict
 from darwin_git.errors import DarwinError
-from darwin_git.ports import Measured, Move
-from darwin_git.steps import measure
+from darwin_git.ports import Measured
+from darwin_git.steps import measure, scale
+from darwin_git.steps.champion import move_of, stand, standing
 from darwin_git.steps.drive import Steps, drive
 from darwin_git.steps.hours import refuse_spent
+from darwin_git.steps.minimise import adopted, minimise, minimise_trainings, seeds_of
 from darwin_git.steps.settle import refuse_moved, refuse_occupied
 from darwin_git.steps.world import World
 
@@ -38,30 +37,70 @@ class _Compared:
     used: int
     """Fresh seeds that are no longer fresh."""
     trainings: tuple[Replicate, ...]
+    scale: ScaleCheck | None = None
 
 
 def trainings_reserved(world: World, state: State) -> int:
-    """The most trainings that the next certificate can spend: both sides, every look."""
-    return 2 * world.claim.looks(state.certificates + 1)[-1][0]
+    """The most that the next certificate can spend, in trainings of the usual length.
+
+    Minimising the tip, both sides at every look, and the check at a larger budget.
+    """
+    looks = 2 * world.claim.looks(state.certificates + 1)[-1][0]
+    return minimise_trainings(world, state) + looks + scale.check_trainings(world)
 
 
-def claim(world: World, state: State) -> Claim:
+def rounds_reserved(world: World, state: State) -> float:
+    """How long that takes at most, in trainings one after another: groups wait for each other."""
+    slots = world.executor.slots
+    looks = 2 * world.claim.looks(state.certificates + 1)[-1][0]
+    groups = minimise_trainings(world, state) // scale.SEEDS
+    longest = 0.0 if world.scale == 1.0 else world.scale * -(-2 * scale.SEEDS // slots)
+    return groups * -(-scale.SEEDS // slots) + -(-looks // slots) + longest
+
+
+def claim(world: World, state: State, *, accept: bool = False) -> Claim:
     """Challenge the champion with the best tip; the champion moves where it is certified.
 
-    Killed half-way it starts again on the same fresh seeds and finds its trainings in the notes.
+    The tip is minimised first and checked at a larger budget afterwards. Killed half-way it starts
+    again on the same fresh seeds and finds its trainings in the notes.
+
+    Args:
+        accept: the person wants the champion to move also where the gain is scale-bound.
 
     Raises:
         DarwinError: a branch that must move is checked out; the device hours are spent.
     """
     agent = state.best
-    tip = state.agents[agent]
-    if tip.measured == state.champion.measured:
+    if state.agents[agent].measured == state.champion.measured:
         return Claim(agent, None)
     refuse_occupied(world, state)
     refuse_moved(world, state)
+    known = standing(world, state)
+    if known is not None:
+        return stand(world, state, known, accept)
     refuse_spent(world, state, trainings_reserved(world, state), "the certificate")
+    before, state = state, minimise(world, state)
+    tip = state.agents[agent]
+    reverted = tuple(idea for idea in before.agents[agent].ideas if idea not in tip.ideas)
+    if tip.measured == state.champion.measured:
+        world.history.fold()
+        return Claim(agent, None, reverted=reverted)
     steps = _compared(world, state, tip.measured)
     found = drive({"certificate": steps}, world.executor, world.waiting)["certificate"]
+    outcome = replace(_outcome(world, state, agent, found), reverted=reverted)
+    fields = _record(state, outcome, found)
+    notes = [r for r in world.history.records(tip.measured) if r["kind"] == "certificate"]
+    if not any(r["fresh_from"] == fields["fresh_from"] for r in notes):
+        measured = world.subject(tip.measured, f"tip of {agent}")
+        key = measure.measurement(world, measured)
+        world.history.record(Measured("certificate", measured, key, fields, state.generation))
+    outcome = replace(outcome, moved=outcome.certified and (accept or not outcome.scale_bound))
+    _apply(world, state, outcome, fields, found)
+    world.history.fold()
+    return outcome
+
+
+def _outcome(world: World, state: State, agent: str, found: _Compared) -> Claim:
     final = [
         t.final_loss - m.final_loss
         for m, t in zip(found.mine, found.theirs, strict=True)
@@ -70,23 +109,22 @@ def claim(world: World, state: State) -> Claim:
     outcome = Claim(
         agent,
         found.decision,
-        _race_gain(world, state, tip.measured),
+        _race_gain(world, state, agent),
         sum(final) / len(final) if final else None,
         _values(world.metric, found.theirs, found.mine) if final else None,
+        found.scale,
     )
-    fields = _record(state, outcome, found)
-    known = [r for r in world.history.records(tip.measured) if r["kind"] == "certificate"]
-    if not any(r["fresh_from"] == fields["fresh_from"] for r in known):
-        measured = world.subject(tip.measured, f"tip of {agent}")
-        key = measure.measurement(world, measured)
-        world.history.record(Measured("certificate", measured, key, fields, state.generation))
-    _apply(world, state, outcome, fields, found)
-    world.history.fold()
-    return outcome
+    if found.scale is None:
+        return outcome
+    words = f"{found.decision.sentence}; {found.scale.in_words(world.metric)}"
+    if outcome.scale_bound:
+        words = words.replace("certified:", "certified, but scale-bound:", 1)
+        words += ": the champion moves only where a person wants it"
+    return replace(outcome, decision=replace(found.decision, sentence=words))
 
 
 def _compared(world: World, state: State, commit: str) -> Steps[_Compared]:
-    """Train both sides look by look until the certificate is decided.
+    """Train both sides look by look until the certificate is decided, then check what is certain.
 
     A fresh seed under which the champion fails says nothing of the tip: it is skipped for both.
     """
@@ -131,7 +169,14 @@ def _compared(world: World, state: State, commit: str) -> Steps[_Compared]:
         if decision.status is not CertificateStatus.MORE:
             break
     assert decision is not None, "a certificate has at least one look"
-    return _Compared(decision, tuple(mine), tuple(theirs), top - first, tuple(spent.values()))
+    used, trainings = top - first, tuple(spent.values())
+    found = _Compared(decision, tuple(mine), tuple(theirs), used, trainings)
+    if decision.status is not CertificateStatus.CERTIFIED or world.scale == 1.0:
+        return found
+    begin = first + max(used, looks[-1][0])
+    check, more = yield from scale.scale_check(world, state, commit, begin)
+    used = begin + scale.SEEDS - first
+    return replace(found, used=used, trainings=(*trainings, *more), scale=check)
 
 
 def _trained(
@@ -182,11 +227,18 @@ def _split_error(champion: Replicate, tip: Replicate) -> float:
     return float((sd or 0.0) / len(effects) ** 0.5)
 
 
-def _race_gain(world: World, state: State, commit: str) -> float:
-    """Gain over the champion on the race seeds that both were trained on."""
-    mine = measure.known_replicates(world, world.subject(commit, "tip"))
+def _race_gain(world: World, state: State, agent: str) -> float:
+    """Gain over the champion on the race seeds that both were trained on.
+
+    Of the tip as it was before it was minimised: that is what the races had chosen.
+    """
+    tip = state.agents[agent]
+    before = adopted(world, state).before.get(agent, tip.measured)
+    raced = before if tip.minimised == tip.measured else tip.measured
+    mine = measure.known_replicates(world, world.subject(raced, "tip"))
     theirs = measure.known_replicates(world, world.subject(state.champion.measured, "champion"))
     shared = [s for s in mine if s in theirs and s < measure.FRESH_SEEDS_FROM]
+    shared = [s for s in shared if s not in seeds_of(world)] or shared
     both = [(mine[s], theirs[s]) for s in shared]
     gains = [t.loss - m.loss for m, t in both if m.verdict is t.verdict is Verdict.OK]
     return sum(gains) / len(gains) if gains else 0.0
@@ -200,7 +252,8 @@ def _values(
 
 
 def _record(state: State, outcome: Claim, found: _Compared) -> dict[str, Any]:
-    decision = found.decision
+    decision = outcome.decision
+    assert decision is not None
     pairs = list(zip(found.theirs, found.mine, strict=True))
     return {
         **{k: (str(v) if k == "status" else v) for k, v in asdict(decision).items()},
@@ -213,6 +266,8 @@ def _record(state: State, outcome: Claim, found: _Compared) -> dict[str, Any]:
         "race": outcome.race,
         "final": outcome.final,
         "final_values": outcome.values,
+        "scale": outcome.scale and outcome.scale.to_json(),
+        "scale_bound": outcome.scale_bound,
     }
 
 
@@ -235,59 +290,13 @@ def _apply(
         }
     ]
     moves = []
-    if decision.status is CertificateStatus.CERTIFIED:
-        merge = world.history.commit(
-            world.history.full_tree(tip.measured),
-            (state.champion.tip, tip.measured),
-            _message(world.metric, outcome, decision, tip.ideas, fields),
-            None,
-        )
-        moves.append(Move(CHAMPION, state.champion.tip, merge))
-        events.append(
-            {
-                "kind": "champion",
-                "tip": merge,
-                "measured": tip.measured,
-                "ideas": list(tip.ideas),
-                "s0": max(noise([r.loss for r in found.mine]), _least_noise(world)),
-            }
-        )
+    if outcome.moved:
+        move, event = move_of(world, state, outcome, fields, [r.loss for r in found.mine])
+        moves.append(move)
+        events.append(event)
     after = state
     for event in events:
         after = apply(after, event)
-    subject = f"Certificate {state.certificates + 1}: {decision.status}"
+    label = "scale-bound" if outcome.scale_bound else decision.status
+    subject = f"Certificate {state.certificates + 1}: {label}"
     world.history.settle(moves, state.generation, events, after, {}, subject)
-
-
-def _least_noise(world: World) -> float:
-    """A training has some, even where a few seeds agree; a metric may have none."""
-    return 1e-6 if world.config.genome.contract == "nanogpt" else 0.0
-
-
-def _message(
-    metric: Metric,
-    outcome: Claim,
-    decision: CertificateDecision,
-    ideas: Sequence[str],
-    fields: Mapping[str, Any],
-) -> str:
-    sentences = [
-        f"{decision.sentence.replace(': ', ', ', 1).capitalize()}.",
-        f"On the race's seeds it was {metric.change_words(outcome.race, 1)}: what selection "
-        "flatters, fresh seeds correct.",
-    ]
-    if outcome.final is not None and outcome.values is not None:
-        before, after = (metric.value_words(metric.loss(value)) for value in outcome.values)
-        sentences.append(
-            f"Final split, read once and never used to decide: {metric.name} {before} to "
-            f"{after}, {metric.change_words(outcome.final, 1)}."
-        )
-    return merge_message(
-        f"Certify {' + '.join(ideas)}: {metric.in_words(decision.mean)}",
-        sentences,
-        {
-            "Darwin-Certificate": str(decision.status),
-            "Darwin-Seeds": " ".join(str(seed) for seed in fields["seeds"]),
-            "Darwin-Agent": outcome.agent,
-        },
-    )

@@ -85,6 +85,15 @@ class World:
         """The certificate's rule."""
         return certificate_rule(self.config.selection)
 
+    @property
+    def scale(self) -> float:
+        """At how many times the budget a certificate is checked; 1 is no check.
+
+        A judge decides by itself how much work a measurement is: there is no budget to multiply.
+        """
+        judged = self.config.genome.contract == "command"
+        return 1.0 if judged else max(1.0, self.config.selection.scale_check)
+
     def waiting(self, running: int) -> None:
         """Tell that a fault ends the command once `running` commands have ended."""
         self.tell(

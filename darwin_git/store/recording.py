@@ -34,8 +34,8 @@ _PLACES = (
     (names.WRITERS, FOLDER + "notes/w/"),
 )
 
-DeedKind = Literal["baseline", "generation", "certificate", "other"]
-_MARKS: tuple[DeedKind, ...] = ("baseline", "generation", "certificate")
+DeedKind = Literal["baseline", "generation", "minimise", "certificate", "champion", "other"]
+_MARKS: tuple[DeedKind, ...] = ("baseline", "generation", "minimise", "certificate", "champion")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Deed:
     """One step of the recorded run, as the ledger tells of it.
 
     Attributes:
-        kind: ``other`` is a person's: stepping stones pruned, a lesson retired.
+        kind: ``champion`` is a scale-bound certificate that a person accepted; ``other`` is a
+            person's, too: stepping stones pruned, a lesson retired.
         generation: whose events or memory they are.
         events, memory: what was added to the ledger.
         plan: of a generation.

@@ -32,6 +32,10 @@ def test_the_numbers_to_reach_are_reached(simulation: ModuleType) -> None:
         for world in simulation.SEARCHES:
             night = f"{world.name} 240"
             assert numbers[f"gain {race} {night}"] > 1.5 * numbers[f"gain always 8 seeds {night}"]
+        assert numbers[f"planted {race}"] >= 0.9
+    # The check at 4 times the steps: noise grows 2 to 13 times there.
+    assert numbers["check x2 sd0.006 gain0.02"] >= 0.9
+    assert numbers["check x2 sd0.006 gain0.02"] > numbers["check x13 sd0.006 gain0.02"]
     # Whoever keeps what is lower on one seed always finds something, where nothing is.
     assert numbers["A/A moved keep if lower on one seed | measured noise"] == simulation.QUICK
 
@@ -58,6 +62,21 @@ def test_the_simulated_noise_is_the_measured_one(simulation: ModuleType) -> None
     # Measured again: a baseline sd of 0.0073 over 10 seeds.
     assert pytest.approx(2**0.5 * 0.0073, rel=0.01) == model.S0
     assert run.trainings == 3 * 20_000
+
+
+def test_minimising_is_what_is_shipped_and_is_counted(simulation: ModuleType) -> None:
+    """Useless mutations go, the trainings that it took are the run's."""
+    import random
+
+    import deciding_model as model
+
+    run = model.Run(model.RACE_1, model.World("nothing"), random.Random(1))
+    good = run.child(run.start, [(model.Mutation(1, 0.05, 0.004), 0.05)])
+    useless = [(model.Mutation(idea, 0.0, 0.0001), 0.003) for idea in (2, 3)]
+    spent = run.trainings
+    least = run.minimised(run.child(good, useless))
+    assert [m.idea for m, _ in least.mutations] == [1]
+    assert run.trainings - spent == run.minimising == 4, "the tip and one group, on two seeds"
 
 
 def test_a_limit_is_clopper_and_pearsons(simulation: ModuleType) -> None:

@@ -72,8 +72,11 @@ def test_a_certificate_as_data_and_as_text() -> None:
     assert certificates.run(data).splitlines() == [
         "0 generations; enough",
         decision.sentence,
-        "final split, never used to decide: perplexity 20.500 -> 19.500 (-4.69 %)",
+        "perplexity: race's seeds  fresh seeds (95 %)            final split                 "
+        "larger budget",
+        "-6.76 %                   -4.88 % (-5.00 % to -4.75 %)  20.500 -> 19.500 (-4.69 %)  -",
     ]
+    assert (certificate["scale"], certificate["scale_bound"]) == (None, False)
     nothing = outcome.certified(Claim("a2", None), PERPLEXITY)
     assert nothing["decision"] is None
     assert "champion already" in certificates.claim(nothing)

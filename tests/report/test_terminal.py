@@ -53,6 +53,10 @@ def move(generation: int, gain: float, race: float, **facts: Any) -> dict[str, A
     }
 
 
+def check(*effects: float) -> dict[str, Any]:
+    return {"factor": 4.0, "seeds": [1009, 1010], "effects": list(effects), "reason": ""}
+
+
 def test_status_reads_in_one_screen() -> None:
     assert terminal.status(STATUS) == (
         "generation 5, baseline 0123456789ab with perplexity 20.500 over 8 seeds\n"
@@ -75,8 +79,16 @@ def test_status_reads_in_one_screen() -> None:
 
 def test_two_certified_moves_are_a_sum_and_a_line_each() -> None:
     moves = [
-        move(2, 0.04, 0.06, added=["rotary", "muon"]),
-        move(5, 0.03, 0.02, added=["swiglu"], dropped=["rotary"], final_values=None),
+        move(2, 0.04, 0.06, added=["rotary", "muon"], scale=check(0.02, 0.04)),
+        move(
+            5,
+            0.03,
+            0.02,
+            added=["swiglu"],
+            dropped=["rotary"],
+            final_values=None,
+            scale=check(-0.01, -0.01),
+        ),
     ]
     data = {
         "certified": {
@@ -91,16 +103,16 @@ def test_two_certified_moves_are_a_sum_and_a_line_each() -> None:
         "CERTIFIED    -6.76 % perplexity: muon + swiglu, the sum over 2 moves of the champion",
         " "
         * 13
-        + "generation  ideas                   fresh seeds (95 %)            race's seeds  "
-        "final split",
+        + "generation  ideas                   race's seeds  fresh seeds (95 %)            "
+        "final split                 larger budget",
         " "
         * 13
-        + "2           rotary + muon           -3.92 % (-4.88 % to -2.96 %)  -5.82 %       "
-        "20.000 -> 19.000 (-3.92 %)",
+        + "2           rotary + muon           -5.82 %       -3.92 % (-4.88 % to -2.96 %)  "
+        "20.000 -> 19.000 (-3.92 %)  4 x: -2.96 %",
         " "
         * 13
-        + "5           swiglu, without rotary  -2.96 % (-3.92 % to -1.98 %)  -1.98 %       "
-        "-",
+        + "5           swiglu, without rotary  -1.98 %       -2.96 % (-3.92 % to -1.98 %)  "
+        "-                           4 x: +1.01 % (scale-bound)",
     ]
 
 
