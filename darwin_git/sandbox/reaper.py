@@ -1,5 +1,6 @@
 """What dead owners of this clone left in the engine: adopted or removed, never somebody else's."""
 
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from darwin_git.sandbox import container
 from darwin_git.sandbox.attempt import owned
 from darwin_git.sandbox.leftovers import containers, remove_container, remove_volume, volumes
 
+PAUSES = (0.2, 0.5, 1.0, 3.0)
+"""Seconds before a volume that is in use is tried again."""
+CONFLICT = 409
 KEPT_ROLES = frozenset({"data"})
 
 
@@ -30,13 +34,26 @@ def adoptable(api: Any, clone: str, attempt: str) -> str | None:
 
 
 def remove(api: Any, clone: str, attempt: str) -> None:
-    """Remove everything of an attempt that the caller owns."""
-    for one in containers(api, clone):
-        if one["Labels"].get(container.ATTEMPT) == attempt:
-            remove_container(api, one["Id"])
-    for one in volumes(api, clone):
-        if one["Labels"].get(container.ATTEMPT) == attempt:
-            remove_volume(api, one["Name"])
+    """Remove everything of an attempt that the caller owns.
+
+    The engine may still be making a container for an owner that is dead: its volume is in use then,
+    and both are looked for again.
+    """
+    from docker.errors import APIError
+
+    for pause in (0.0, *PAUSES):
+        time.sleep(pause)
+        for one in containers(api, clone):
+            if one["Labels"].get(container.ATTEMPT) == attempt:
+                remove_container(api, one["Id"])
+        try:
+            for one in volumes(api, clone):
+                if one["Labels"].get(container.ATTEMPT) == attempt:
+                    remove_volume(api, one["Name"])
+            return
+        except APIError as error:
+            if error.status_code != CONFLICT or pause == PAUSES[-1]:
+                raise
 
 
 def reap(api: Any, clone: str, base: Path, scored: Collection[str]) -> tuple[set[str], set[str]]:

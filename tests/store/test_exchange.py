@@ -248,7 +248,8 @@ def test_a_publish_costs_the_same_among_ten_thousand(repository: Repository) -> 
         variant = f"{1250 + n // 8:04d}/a{n % 4 + 1}-on-a9"
         history.publish(replace(exchange(variant, n, n), request={**long, "n": n}))
     spent = (time.process_time() - before) / 2000 * 1000
-    assert spent < 2 * CPU_MS, f"{spent:.2f} ms of CPU"
+    # A wide margin: what must not happen is that it grows with what is there already.
+    assert spent < 5 * CPU_MS, f"{spent:.2f} ms of CPU"
     assert len(history.exchanges("1300")) == 8
 
 
