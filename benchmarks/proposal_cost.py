@@ -89,9 +89,9 @@ model.py
 """
 LOG = """\
 Traceback (most recent call last):
-  File "/work/tree/train.py", line 245, in <module>
+  File "/srv/tree/train.py", line 245, in <module>
     _, loss = model(x, y)
-  File "/work/tree/model.py", line 68, in forward
+  File "/srv/tree/model.py", line 68, in forward
     q = q.transpose(1, 2)
 RuntimeError: shape '[16, 48, 4, 16]' is invalid for input of size 7
 """

@@ -136,9 +136,9 @@ def broken(**changes: Any) -> Repair:
     log = (
         "number of parameters: 0.12M\n"
         "Traceback (most recent call last):\n"
-        '  File "/work/attempts/00a1/tree/train.py", line 245, in <module>\n'
+        '  File "/srv/attempts/00a1/tree/train.py", line 245, in <module>\n'
         "    _, loss = model(x, y)\n"
-        f'  File "/work/attempts/00a1/tree/model.py", line {line}, in forward\n'
+        f'  File "/srv/attempts/00a1/tree/model.py", line {line}, in forward\n'
         "    q = q.transpose(1, 2)\n"
         "RuntimeError: shape '[16, 48, 4, 16]' is invalid for input of size 7\n"
     )

@@ -194,7 +194,7 @@ def test_an_idea_between_words_of_ours_is_no_sentence() -> None:
 def test_no_key_no_address_and_no_host_path_reaches_a_prompt() -> None:
     secret = (
         "OPENAI_API_KEY=abc123secret\nhttp://gpu-box.internal:8000/v1 refused sk-abc123secret0\n"
-        'File "/root/work/darwin/attempts/7/tree/model.py", line 3\n/home/alice/.cache/x.py:3: no'
+        'File "/root/darwin/attempts/7/tree/model.py", line 3\n/home/alice/.cache/x.py:3: no'
     )
     task = assignment(
         past=(past(1, subject=secret, outcome=secret),),

@@ -95,7 +95,7 @@ def test_clean(raw: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
-        ('File "/work/attempts/7/tree/model.py", line 3', 'File "…/tree/model.py", line 3'),
+        ('File "/srv/attempts/7/tree/model.py", line 3', 'File "…/tree/model.py", line 3'),
         ('File "/home/John Doe/model.py", line 3', 'File "…/model.py", line 3'),
         ("/home/alice/run/config/a.py:7: bad", "…/config/a.py:7: bad"),
         ("cd /root && ls /tmp/abc", "cd … && ls …/abc"),
